@@ -1,0 +1,22 @@
+//! What the management server, the proxy and the command line share: the validated resources,
+//! the set they form together, and the documents people write them in.
+//!
+//! The way of the data is one way: text → [`document`] → message ([`fleetway_proto::v1`]) →
+//! [`Resource`] (valid in itself) → [`ResourceSet`] (valid together). Past that border nobody
+//! checks again. All three programs take it, so what the server accepts a proxy of the same
+//! version applies.
+
+mod error;
+mod kind;
+mod resource;
+mod set;
+
+pub use error::{FieldError, Rejection};
+pub use fleetway_proto as proto;
+pub use kind::{Id, Kind, Name, NameError};
+pub use resource::{
+    Action, Captures, Cluster, Common, DirectResponse, Endpoint, Endpoints, Fleets, Forward,
+    HeaderMatch, HostPattern, HttpListener, Listener, PathMatch, PathRewrite, QueryMatch, Redirect,
+    RedirectPath, Resource, Route, Segment, Template, ValueMatch, WeightedCluster,
+};
+pub use set::{Change, Entry, ResourceSet};

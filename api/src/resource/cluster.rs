@@ -1,0 +1,124 @@
+//! The validated cluster and endpoints.
+
+use std::{net::SocketAddr, time::Duration};
+
+use fleetway_proto::v1;
+
+use super::{Common, DAY, MILLISECOND, label, listener::read_address, read_common, read_duration};
+use crate::{FieldError, Kind, error::Checker};
+
+/// A named upstream.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// Name, fleets, labels.
+    pub common: Common,
+    /// Its members; empty when they come from the [`Endpoints`] of the same name.
+    pub endpoints: Box<[Endpoint]>,
+    /// How long connecting to an endpoint may take.
+    pub connect_timeout: Duration,
+    /// How long a connection is kept without use.
+    pub idle_timeout: Duration,
+    /// How many idle connections are kept for each endpoint and worker.
+    pub max_idle: usize,
+}
+
+/// The members of the cluster of the same name.
+#[derive(Debug, Clone)]
+pub struct Endpoints {
+    /// Name (the cluster's), fleets, labels.
+    pub common: Common,
+    /// The members.
+    pub endpoints: Box<[Endpoint]>,
+}
+
+/// One member of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its share, 0 to 1000.
+    pub weight: u32,
+}
+
+/// The largest weight of an endpoint.
+const MAX_WEIGHT: u32 = 1000;
+
+impl Cluster {
+    pub(super) fn read(message: v1::Cluster) -> Result<Self, Vec<FieldError>> {
+        let mut check = Checker::new(label(Kind::Cluster, &message.name));
+        let common = read_common(&mut check, &message.name, &message.fleets, message.labels);
+        let endpoints = read_endpoints(&mut check, &message.endpoints);
+        let connect_timeout = read_duration(
+            &mut check,
+            "connect_timeout",
+            message.connect_timeout,
+            Duration::from_secs(5),
+            (MILLISECOND, Duration::from_secs(300)),
+        );
+        let pool = message.pool.unwrap_or_default();
+        let idle_timeout = read_duration(
+            &mut check,
+            "pool.idle_timeout",
+            pool.idle_timeout,
+            Duration::from_secs(60),
+            (MILLISECOND, DAY),
+        );
+        let max_idle = pool.max_idle.unwrap_or(256);
+        if max_idle > 100_000 {
+            check.fault("pool.max_idle", "must be at most 100000");
+        }
+        match common {
+            Some(common) if check.is_clean() => Ok(Self {
+                common,
+                endpoints,
+                connect_timeout,
+                idle_timeout,
+                max_idle: usize::try_from(max_idle).unwrap_or(usize::MAX),
+            }),
+            _ => Err(check.finish()),
+        }
+    }
+}
+
+impl Endpoints {
+    pub(super) fn read(message: v1::Endpoints) -> Result<Self, Vec<FieldError>> {
+        let mut check = Checker::new(label(Kind::Endpoints, &message.name));
+        let common = read_common(&mut check, &message.name, &message.fleets, message.labels);
+        let endpoints = read_endpoints(&mut check, &message.endpoints);
+        match common {
+            Some(common) if check.is_clean() => Ok(Self { common, endpoints }),
+            _ => Err(check.finish()),
+        }
+    }
+}
+
+fn read_endpoints(check: &mut Checker, messages: &[v1::Endpoint]) -> Box<[Endpoint]> {
+    let mut endpoints = Vec::with_capacity(messages.len());
+    let mut seen = std::collections::HashSet::with_capacity(messages.len());
+    for (index, message) in messages.iter().enumerate() {
+        let field = format!("endpoints[{index}].address");
+        let address = read_address(check, &field, &message.address);
+        let weight = message.weight.unwrap_or(1);
+        if weight > MAX_WEIGHT {
+            check.fault(
+                format!("endpoints[{index}].weight"),
+                format!("must be between 0 and {MAX_WEIGHT}"),
+            );
+        }
+        let Some(address) = address else { continue };
+        if address.port() == 0 {
+            check.fault(
+                field,
+                "port 0 cannot be connected to: write the port it listens on",
+            );
+        } else if seen.insert(address) {
+            endpoints.push(Endpoint { address, weight });
+        } else {
+            check.fault(
+                field,
+                format!("{address} is listed twice: raise its weight instead"),
+            );
+        }
+    }
+    endpoints.into()
+}

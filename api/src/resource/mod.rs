@@ -1,0 +1,372 @@
+//! The validated resources: what a message means, with every value known to be good.
+//!
+//! Each is made from its message by one `read` function that notes every fault it finds and goes
+//! on, so that a user sees them all at once.
+
+mod cluster;
+mod host;
+mod listener;
+mod route;
+mod route_action;
+mod route_match;
+mod template;
+
+use std::{collections::BTreeMap, hash::BuildHasher as _, time::Duration};
+
+pub use cluster::{Cluster, Endpoint, Endpoints};
+use fleetway_proto::{Duration as ProtoDuration, v1};
+pub use host::HostPattern;
+pub use listener::{HttpListener, Listener};
+use prost::Message as _;
+pub use route::Route;
+pub use route_action::{
+    Action, DirectResponse, Forward, PathRewrite, Redirect, RedirectPath, WeightedCluster,
+};
+pub use route_match::{HeaderMatch, PathMatch, QueryMatch, ValueMatch};
+pub use template::{Captures, Segment, Template};
+
+use crate::{FieldError, Id, Kind, Name, error::Checker};
+
+/// The fleets a resource goes to; none named means every fleet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fleets(Box<[Name]>);
+
+impl Fleets {
+    /// Whether a proxy of `fleet` gets the resource.
+    #[must_use]
+    pub fn contains(&self, fleet: &str) -> bool {
+        self.0.is_empty() || self.0.iter().any(|name| name.as_str() == fleet)
+    }
+
+    /// Whether every proxy that gets `other` gets this too.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.0.is_empty()
+            || (!other.0.is_empty() && other.0.iter().all(|fleet| self.contains(fleet.as_str())))
+    }
+
+    /// Whether some proxy gets both.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.0.is_empty()
+            || other.0.iter().any(|fleet| self.contains(fleet.as_str()))
+            || other.0.is_empty()
+    }
+
+    /// The names; empty for every fleet.
+    #[must_use]
+    pub fn names(&self) -> &[Name] {
+        &self.0
+    }
+}
+
+/// What every resource has.
+#[derive(Debug, Clone)]
+pub struct Common {
+    /// Its name, unique within its kind.
+    pub name: Name,
+    /// The fleets it goes to.
+    pub fleets: Fleets,
+    /// What users select it by.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A validated resource of any kind.
+#[derive(Debug, Clone)]
+pub enum Resource {
+    /// A named upstream.
+    Cluster(Cluster),
+    /// The members of a cluster that is fed from outside.
+    Endpoints(Endpoints),
+    /// A socket.
+    Listener(Listener),
+    /// A route.
+    Route(Box<Route>),
+}
+
+/// What a resource takes for itself alone: two that claim the same cannot be in one fleet.
+pub(crate) type Claim = u64;
+
+impl Resource {
+    /// Validates a message by itself; references to others are [`crate::ResourceSet`]'s part.
+    ///
+    /// # Errors
+    /// All faults, each with the field's path.
+    pub fn read(message: v1::Resource) -> Result<Self, Vec<FieldError>> {
+        match message.kind {
+            Some(v1::resource::Kind::Cluster(message)) => Cluster::read(message).map(Self::Cluster),
+            Some(v1::resource::Kind::Endpoints(message)) => {
+                Endpoints::read(message).map(Self::Endpoints)
+            }
+            Some(v1::resource::Kind::Listener(message)) => {
+                Listener::read(message).map(Self::Listener)
+            }
+            Some(v1::resource::Kind::Route(message)) => {
+                Route::read(message).map(|route| Self::Route(Box::new(route)))
+            }
+            None => Err(vec![FieldError::new("", "", "a resource without a kind")]),
+        }
+    }
+
+    /// Decodes and validates the wire form of one kind.
+    ///
+    /// # Errors
+    /// When the bytes are no such message, or all faults of the message.
+    pub fn decode(kind: Kind, bytes: &[u8]) -> Result<Self, Vec<FieldError>> {
+        let message = decode_message(kind, bytes).map_err(|error| {
+            vec![FieldError::new(
+                kind.plural(),
+                "",
+                format!("cannot be decoded: {error}"),
+            )]
+        })?;
+        Self::read(message)
+    }
+
+    /// What every resource has.
+    #[must_use]
+    pub fn common(&self) -> &Common {
+        match self {
+            Self::Cluster(cluster) => &cluster.common,
+            Self::Endpoints(endpoints) => &endpoints.common,
+            Self::Listener(listener) => &listener.common,
+            Self::Route(route) => &route.common,
+        }
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Cluster(_) => Kind::Cluster,
+            Self::Endpoints(_) => Kind::Endpoints,
+            Self::Listener(_) => Kind::Listener,
+            Self::Route(_) => Kind::Route,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.common().name
+    }
+
+    /// Its kind and name.
+    #[must_use]
+    pub fn id(&self) -> Id {
+        Id::new(self.kind(), self.name().clone())
+    }
+
+    /// Every resource it refers to, with the path of the field that does.
+    pub fn references(&self, mut found: impl FnMut(Kind, &Name, &dyn Fn() -> String)) {
+        match self {
+            Self::Cluster(_) | Self::Listener(_) => {}
+            Self::Endpoints(endpoints) => {
+                found(Kind::Cluster, &endpoints.common.name, &|| "name".to_owned());
+            }
+            Self::Route(route) => {
+                for (index, name) in route.listeners.iter().enumerate() {
+                    found(Kind::Listener, name, &|| format!("listeners[{index}]"));
+                }
+                if let Action::Forward(forward) = &route.action {
+                    for (index, cluster) in forward.clusters.iter().enumerate() {
+                        found(Kind::Cluster, &cluster.name, &|| {
+                            format!("forward.clusters[{index}].name")
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hashes of what it claims for itself; [`Resource::conflict`] then tells for certain.
+    pub(crate) fn claims(&self, mut found: impl FnMut(Claim)) {
+        let hasher = foldhash::fast::FixedState::default();
+        match self {
+            Self::Cluster(_) | Self::Endpoints(_) => {}
+            Self::Listener(listener) => {
+                if listener.address.port() != 0 {
+                    found(hasher.hash_one(("listener", listener.address)));
+                }
+            }
+            Self::Route(route) => {
+                let rest = route.match_key();
+                for host in &route.hosts {
+                    found(hasher.hash_one((host, &rest)));
+                }
+            }
+        }
+    }
+
+    /// Why the two cannot be in force together, if so: the field of `self` and the reason.
+    pub(crate) fn conflict(&self, other: &Self) -> Option<(&'static str, String)> {
+        if !self.common().fleets.overlaps(&other.common().fleets) {
+            return None;
+        }
+        match (self, other) {
+            (Self::Listener(one), Self::Listener(two))
+                if one.address == two.address && one.address.port() != 0 =>
+            {
+                Some((
+                    "address",
+                    format!(
+                        "{} is already taken by {} in the same fleet: choose another port or keep their `fleets` apart",
+                        one.address,
+                        other.id()
+                    ),
+                ))
+            }
+            (Self::Route(one), Self::Route(two)) => {
+                let host = one.hosts.iter().find(|host| two.hosts.contains(host))?;
+                let together = one.listeners.is_empty()
+                    || two.listeners.is_empty()
+                    || one
+                        .listeners
+                        .iter()
+                        .any(|name| two.listeners.contains(name));
+                (together && one.match_key() == two.match_key()).then(|| {
+                    (
+                        "match",
+                        format!(
+                            "takes the same requests as {} (host {host}, priority {}): change the match or give one a higher `priority`",
+                            other.id(),
+                            one.priority
+                        ),
+                    )
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Decodes the wire form of one kind, without looking at what it says.
+///
+/// # Errors
+/// When the bytes are no such message.
+pub(crate) fn decode_message(kind: Kind, bytes: &[u8]) -> Result<v1::Resource, prost::DecodeError> {
+    let kind = match kind {
+        Kind::Cluster => v1::resource::Kind::Cluster(v1::Cluster::decode(bytes)?),
+        Kind::Endpoints => v1::resource::Kind::Endpoints(v1::Endpoints::decode(bytes)?),
+        Kind::Listener => v1::resource::Kind::Listener(v1::Listener::decode(bytes)?),
+        Kind::Route => v1::resource::Kind::Route(v1::Route::decode(bytes)?),
+    };
+    Ok(v1::Resource { kind: Some(kind) })
+}
+
+/// The name a fault is reported under: `routes/users`, or `routes` while the name is unusable.
+fn label(kind: Kind, name: &str) -> String {
+    if name.is_empty() {
+        kind.plural().to_owned()
+    } else {
+        format!("{}/{name}", kind.plural())
+    }
+}
+
+/// Reads the fields every resource has.
+fn read_common(
+    check: &mut Checker,
+    name: &str,
+    fleets: &[String],
+    labels: BTreeMap<String, String>,
+) -> Option<Common> {
+    let name = if name.is_empty() {
+        check.fault("name", "is missing: every resource needs a name");
+        None
+    } else {
+        check.take(|| "name".into(), Name::new(name))
+    };
+    let mut names: Vec<Name> = Vec::with_capacity(fleets.len());
+    for (index, fleet) in fleets.iter().enumerate() {
+        if let Some(fleet) = check.take(|| format!("fleets[{index}]"), Name::new(fleet)) {
+            if names.contains(&fleet) {
+                check.fault(
+                    format!("fleets[{index}]"),
+                    format!("names {fleet} a second time"),
+                );
+            } else {
+                names.push(fleet);
+            }
+        }
+    }
+    for (key, value) in &labels {
+        if !is_label(key) || key.is_empty() || !is_label(value) {
+            check.fault(
+                format!("labels.{key}"),
+                "keys and values must be up to 63 characters of a-z, A-Z, 0-9, \"-\", \"_\", \".\" and \"/\", keys not empty",
+            );
+        }
+    }
+    Some(Common {
+        name: name?,
+        fleets: Fleets(names.into()),
+        labels,
+    })
+}
+
+fn is_label(text: &str) -> bool {
+    text.len() <= 63
+        && text
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.' | b'/'))
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// Reads a duration within bounds; absent means `default`.
+fn read_duration(
+    check: &mut Checker,
+    field: &str,
+    value: Option<ProtoDuration>,
+    default: Duration,
+    (least, most): (Duration, Duration),
+) -> Duration {
+    let Some(value) = value else { return default };
+    match Duration::try_from(value) {
+        Ok(duration) if (least..=most).contains(&duration) => duration,
+        Ok(_) => {
+            check.fault(
+                field,
+                format!("must be between {least:?} and {}", human(most)),
+            );
+            default
+        }
+        Err(error) => {
+            check.fault(field, error.to_string());
+            default
+        }
+    }
+}
+
+/// Reads a limit in time where `0s` means none; absent means `default`.
+fn read_limit(
+    check: &mut Checker,
+    field: &str,
+    value: Option<ProtoDuration>,
+    default: Duration,
+) -> Option<Duration> {
+    match value.map(Duration::try_from) {
+        None => Some(default),
+        Some(Ok(Duration::ZERO)) => None,
+        Some(Ok(duration)) if (MILLISECOND..=DAY).contains(&duration) => Some(duration),
+        Some(Ok(_)) => {
+            check.fault(field, "must be between 1ms and 24h, or 0s for no limit");
+            None
+        }
+        Some(Err(error)) => {
+            check.fault(field, error.to_string());
+            None
+        }
+    }
+}
+
+fn human(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds if seconds >= 3600 && seconds.is_multiple_of(3600) => {
+            format!("{}h", seconds / 3600)
+        }
+        seconds if seconds >= 60 && seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
+        _ => format!("{duration:?}"),
+    }
+}

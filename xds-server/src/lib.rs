@@ -1,0 +1,1 @@
+//! The Fleetway management server.
