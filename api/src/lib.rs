@@ -6,6 +6,7 @@
 //! checks again. All three programs take it, so what the server accepts a proxy of the same
 //! version applies.
 
+pub mod document;
 mod error;
 mod kind;
 mod resource;

@@ -1,0 +1,313 @@
+//! Resources as people write them: JSON and YAML documents.
+//!
+//! A document is the proto3 JSON form of a resource with its `kind` beside its fields:
+//! `{"kind": "Route", "name": "users", …}`. Reads add `meta`. Reading is strict: unknown fields,
+//! keys given twice and values of the wrong shape are faults, each with the field's path.
+
+mod strict;
+
+use fleetway_proto::v1;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, map::Entry};
+use serde_path_to_error::Segment;
+
+use crate::{FieldError, Id, Kind, Name, Resource};
+
+/// How a document is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// RFC 8259: one document, or an array of them.
+    Json,
+    /// YAML 1.2 with the booleans `true` and `false`: any number of documents.
+    Yaml,
+}
+
+/// A document whose shape is right. What it says is not yet validated.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// Which resource.
+    pub id: Id,
+    /// The resource.
+    pub message: v1::Resource,
+    /// The version `meta` says it was read at: a write is to be refused if it changed since.
+    pub if_version: Option<u64>,
+}
+
+/// What is known of a document from where it came, such as a REST path.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Expected<'a> {
+    /// The kind it must be of; it may then leave its `kind` out.
+    pub kind: Option<Kind>,
+    /// The name it must have; it may then leave its `name` out.
+    pub name: Option<&'a str>,
+}
+
+/// Splits a text into documents. A JSON array at the top holds one document in each element.
+///
+/// # Errors
+/// When the text is not well-formed, with line and column, or gives a key twice.
+pub fn parse(text: &str, format: Format) -> Result<Vec<Value>, FieldError> {
+    let fault = |error: String| FieldError::new("", "", error);
+    let documents = match format {
+        Format::Json => vec![strict::json(text).map_err(fault)?],
+        Format::Yaml => strict::yaml(text).map_err(fault)?,
+    };
+    Ok(documents
+        .into_iter()
+        .flat_map(|document| match document {
+            Value::Array(documents) => documents,
+            document => vec![document],
+        })
+        .collect())
+}
+
+/// Reads one document. `place` names it in errors while it has no usable name of its own.
+///
+/// # Errors
+/// All faults of its shape.
+pub fn read(
+    document: Value,
+    expected: Expected<'_>,
+    place: &str,
+) -> Result<Document, Vec<FieldError>> {
+    let fault = |field: &str, message: String| vec![FieldError::new(place, field, message)];
+    let Value::Object(mut fields) = document else {
+        return Err(fault(
+            "",
+            "must be an object with kind, name and the resource's fields".into(),
+        ));
+    };
+    let kind = take_kind(&mut fields, expected.kind).map_err(|error| fault("kind", error))?;
+    let if_version = take_version(&mut fields).map_err(|(field, error)| fault(field, error))?;
+    let name = match (fields.get("name"), expected.name) {
+        (None, Some(name)) => {
+            fields.insert("name".into(), name.into());
+            name.to_owned()
+        }
+        (None, None) => {
+            return Err(fault(
+                "name",
+                "is missing: every resource needs a name".into(),
+            ));
+        }
+        (Some(Value::String(given)), Some(name)) if given != name => {
+            return Err(fault(
+                "name",
+                format!("is \"{given}\" but the path says \"{name}\""),
+            ));
+        }
+        (Some(Value::String(given)), _) => given.clone(),
+        (Some(_), _) => return Err(fault("name", "must be a string".into())),
+    };
+    let name = Name::new(&name).map_err(|error| fault("name", error.to_string()))?;
+    let id = Id::new(kind, name);
+    let message = match kind {
+        Kind::Cluster => shape(fields).map(v1::resource::Kind::Cluster),
+        Kind::Endpoints => shape(fields).map(v1::resource::Kind::Endpoints),
+        Kind::Listener => shape(fields).map(v1::resource::Kind::Listener),
+        Kind::Route => shape(fields).map(v1::resource::Kind::Route),
+    };
+    match message {
+        Ok(kind) => Ok(Document {
+            id,
+            message: v1::Resource { kind: Some(kind) },
+            if_version,
+        }),
+        Err(faults) => Err(faults
+            .into_iter()
+            .map(|(field, message)| FieldError::new(&id, field, message))
+            .collect()),
+    }
+}
+
+/// Reads and validates every document of a text, as a file or a request body has them.
+///
+/// # Errors
+/// All faults of all documents. `place` names the text.
+pub fn read_all(
+    text: &str,
+    format: Format,
+    place: &str,
+) -> Result<Vec<(Document, Resource)>, Vec<FieldError>> {
+    let documents = parse(text, format).map_err(|mut error| {
+        error.resource = place.to_owned();
+        vec![error]
+    })?;
+    let mut read_documents = Vec::with_capacity(documents.len());
+    let mut errors = Vec::new();
+    for (index, document) in documents.into_iter().enumerate() {
+        let place = format!("{place}, document {}", index + 1);
+        let both = read(document, Expected::default(), &place).and_then(|document| {
+            Resource::read(document.message.clone()).map(|resource| (document, resource))
+        });
+        match both {
+            Ok(both) => read_documents.push(both),
+            Err(faults) => errors.extend(faults),
+        }
+    }
+    if errors.is_empty() {
+        Ok(read_documents)
+    } else {
+        Err(errors)
+    }
+}
+
+/// The document of a resource: `kind`, its fields, and `meta` if given.
+#[must_use]
+pub fn write(message: &v1::Resource, meta: Option<&v1::Meta>) -> Value {
+    let (kind, body) = match &message.kind {
+        Some(v1::resource::Kind::Cluster(message)) => (Kind::Cluster, to_value(message)),
+        Some(v1::resource::Kind::Endpoints(message)) => (Kind::Endpoints, to_value(message)),
+        Some(v1::resource::Kind::Listener(message)) => (Kind::Listener, to_value(message)),
+        Some(v1::resource::Kind::Route(message)) => (Kind::Route, to_value(message)),
+        None => return Value::Null,
+    };
+    let mut document = Map::new();
+    document.insert("kind".into(), kind.as_str().into());
+    if let Value::Object(fields) = body {
+        document.extend(fields);
+    }
+    if let Some(meta) = meta {
+        document.insert("meta".into(), to_value(meta));
+    }
+    Value::Object(document)
+}
+
+/// Writes documents as text: one JSON document or array, or a stream of YAML documents.
+#[must_use]
+pub fn to_text(documents: &[Value], format: Format) -> String {
+    match (format, documents) {
+        (Format::Json, [one]) => format!("{one:#}\n"),
+        (Format::Json, many) => format!("{:#}\n", Value::from(many)),
+        (Format::Yaml, many) => {
+            let texts: Vec<String> = many.iter().map(strict::to_yaml).collect();
+            texts.join("---\n")
+        }
+    }
+}
+
+/// A message always has a JSON form: the one exception, a negative duration, is no valid value.
+fn to_value(message: &impl serde::Serialize) -> Value {
+    serde_json::to_value(message).unwrap_or(Value::Null)
+}
+
+fn take_kind(fields: &mut Map<String, Value>, expected: Option<Kind>) -> Result<Kind, String> {
+    match (fields.shift_remove("kind"), expected) {
+        (None, Some(kind)) => Ok(kind),
+        (None, None) => Err("is missing: write Listener, Route, Cluster or Endpoints".to_owned()),
+        (Some(Value::String(text)), expected) => {
+            let kind = Kind::ALL
+                .into_iter()
+                .find(|kind| kind.as_str() == text)
+                .ok_or_else(|| {
+                    format!("\"{text}\" is not Listener, Route, Cluster or Endpoints")
+                })?;
+            match expected {
+                Some(expected) if expected != kind => {
+                    Err(format!("is {kind} but the path says {expected}"))
+                }
+                _ => Ok(kind),
+            }
+        }
+        (Some(_), _) => Err("must be a string".to_owned()),
+    }
+}
+
+/// Takes `meta` out. Only its `version` has a meaning on a write; the rest is what a read added.
+fn take_version(fields: &mut Map<String, Value>) -> Result<Option<u64>, (&'static str, String)> {
+    let Some(meta) = fields.shift_remove("meta") else {
+        return Ok(None);
+    };
+    let meta: v1::Meta =
+        serde_json::from_value(meta).map_err(|error| ("meta", error.to_string()))?;
+    if meta.version.is_empty() {
+        return Ok(None);
+    }
+    meta.version.parse().map(Some).map_err(|_| {
+        (
+            "meta.version",
+            format!("\"{}\" is not a version: a decimal number", meta.version),
+        )
+    })
+}
+
+/// The most faults of shape reported for one document.
+const MAX_FAULTS: usize = 20;
+
+/// Makes a message of the fields. On a fault, cuts the faulty place out and goes on, so that all
+/// faults are found.
+fn shape<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, Vec<(String, String)>> {
+    let mut document = Value::Object(fields);
+    let mut faults: Vec<(String, String)> = Vec::new();
+    loop {
+        let error = match serde_path_to_error::deserialize::<_, T>(&document) {
+            Ok(message) if faults.is_empty() => return Ok(message),
+            Ok(_) => return Err(faults),
+            Err(error) => error,
+        };
+        let path: Vec<Segment> = error.path().iter().cloned().collect();
+        let message = error.into_inner().to_string();
+        faults.push((print_path(&path), plain(&message)));
+        if faults.len() == MAX_FAULTS || !cut(&mut document, &path) {
+            return Err(faults);
+        }
+    }
+}
+
+fn print_path(path: &[Segment]) -> String {
+    let mut text = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => text.push_str(&format!("[{index}]")),
+            Segment::Map { key } | Segment::Enum { variant: key } => {
+                if !text.is_empty() {
+                    text.push('.');
+                }
+                text.push_str(key);
+            }
+            Segment::Unknown => {}
+        }
+    }
+    text
+}
+
+/// Cuts the place out of the document; of a list, the whole list, so that the places of its other
+/// elements stay right. False when there is nothing to cut.
+fn cut(document: &mut Value, path: &[Segment]) -> bool {
+    let end = path
+        .iter()
+        .position(|segment| !matches!(segment, Segment::Map { .. }));
+    let keys = path.get(..end.unwrap_or(path.len())).unwrap_or_default();
+    let Some((last, parents)) = keys.split_last() else {
+        return false;
+    };
+    let mut at = document;
+    for segment in parents {
+        let (Segment::Map { key }, Value::Object(fields)) = (segment, at) else {
+            return false;
+        };
+        let Some(next) = fields.get_mut(key) else {
+            return false;
+        };
+        at = next;
+    }
+    match (last, at) {
+        (Segment::Map { key }, Value::Object(fields)) => match fields.entry(key.clone()) {
+            Entry::Occupied(place) => {
+                place.shift_remove();
+                true
+            }
+            Entry::Vacant(_) => false,
+        },
+        _ => false,
+    }
+}
+
+/// The parser's message in the words of a document: no backquotes, no position in a text that
+/// nobody sees.
+fn plain(message: &str) -> String {
+    message.replace('`', "\"")
+}
+
+#[cfg(test)]
+mod tests;

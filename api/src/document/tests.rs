@@ -1,0 +1,142 @@
+use super::*;
+
+const QUICKSTART: &str = "
+kind: Listener
+name: web
+address: 0.0.0.0:8080
+http: {}
+---
+# a comment, and an empty document after it
+---
+kind: Cluster
+name: user-service
+endpoints: [ { address: 10.0.0.1:8080, weight: 2 }, { address: '10.0.0.2:8080' } ]
+---
+kind: Route
+name: users
+match: { hosts: [api.example.com], path: { prefix: /api/v1/users }, methods: [GET, POST] }
+forward: { clusters: [ { name: user-service, weight: 9 } ], timeout: 2s }
+";
+
+fn faults(text: &str) -> Vec<String> {
+    read_all(text, Format::Yaml, "test.yaml")
+        .unwrap_err()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn documents_are_read_from_yaml_and_json_alike() {
+    let yaml = read_all(QUICKSTART, Format::Yaml, "test.yaml").unwrap();
+    let ids: Vec<String> = yaml
+        .iter()
+        .map(|(document, _)| document.id.to_string())
+        .collect();
+    assert_eq!(
+        ids,
+        ["listeners/web", "clusters/user-service", "routes/users"]
+    );
+    let values: Vec<Value> = yaml
+        .iter()
+        .map(|(document, _)| write(&document.message, None))
+        .collect();
+    let json = read_all(&to_text(&values, Format::Json), Format::Json, "test.json").unwrap();
+    let again = read_all(&to_text(&values, Format::Yaml), Format::Yaml, "again.yaml").unwrap();
+    for ((one, two), three) in yaml.iter().zip(&json).zip(&again) {
+        assert_eq!(one.0.message, two.0.message);
+        assert_eq!(one.0.message, three.0.message);
+    }
+}
+
+#[test]
+fn every_fault_of_shape_is_named_with_its_path() {
+    assert_eq!(
+        faults(
+            "{kind: Route, name: users, match: {path: {prefx: /a}, methods: GET}, forward: {timeout: 5, clusters: [{nme: x}]}}"
+        ),
+        [
+            "routes/users: match.path.prefx: unknown field \"prefx\", expected one of \"exact\", \"prefix\", \"template\", \"regex\"",
+            "routes/users: match.methods: invalid type: string \"GET\", expected a sequence",
+            "routes/users: forward.timeout: invalid type: integer \"5\", expected a duration such as \"250ms\", \"2s\" or \"1m30s\"",
+            "routes/users: forward.clusters[0].nme: unknown field \"nme\", expected \"name\" or \"weight\"",
+        ]
+    );
+}
+
+#[test]
+fn every_fault_of_content_is_named_with_its_path_and_remedy() {
+    assert_eq!(
+        faults(
+            "{kind: Route, name: users, match: {path: {prefix: api}, hosts: ['a:80']}, forward: {clusters: [], timeout: 25h}}"
+        ),
+        [
+            "routes/users: match.hosts[0]: \"a:80\": leave the port out, hosts match on every port",
+            "routes/users: match.path.prefix: must begin with \"/\"",
+            "routes/users: forward.clusters: is empty: name the cluster to send requests to",
+            "routes/users: forward.timeout: must be between 1ms and 24h, or 0s for no limit",
+        ]
+    );
+    assert_eq!(
+        faults("{kind: Listener, name: web, address: 'localhost:80', http: {idle_timeout: 1ms}}"),
+        [
+            "listeners/web: address: \"localhost:80\" is not IP:PORT, such as 127.0.0.1:8080 or [::1]:8080 (host names are not resolved)",
+            "listeners/web: http.idle_timeout: must be between 1s and 24h",
+        ]
+    );
+}
+
+#[test]
+fn a_key_given_twice_is_refused_with_its_place() {
+    let yaml = faults("kind: Route\nname: a\nname: b\n").remove(0);
+    assert!(
+        yaml.starts_with("test.yaml: not well-formed YAML: line 3, column 1"),
+        "{yaml}"
+    );
+    let json = parse(r#"{"kind": "Route", "kind": "Route"}"#, Format::Json).unwrap_err();
+    assert!(
+        json.message
+            .contains("the key \"kind\" is there twice at line 1"),
+        "{json}"
+    );
+}
+
+#[test]
+fn kind_and_name_may_be_left_out_where_they_are_known_and_must_agree() {
+    let expected = Expected {
+        kind: Some(Kind::Cluster),
+        name: Some("a"),
+    };
+    let read_it = |text: &str| {
+        let document = parse(text, Format::Yaml).unwrap().remove(0);
+        read(document, expected, "body")
+            .map(|document| document.id.to_string())
+            .map_err(|error| error.first().map(ToString::to_string).unwrap_or_default())
+    };
+    assert_eq!(read_it("{endpoints: []}"), Ok("clusters/a".into()));
+    assert_eq!(read_it("{kind: Cluster, name: a}"), Ok("clusters/a".into()));
+    assert_eq!(
+        read_it("{kind: Route}"),
+        Err("body: kind: is Route but the path says Cluster".into())
+    );
+    assert_eq!(
+        read_it("{name: b}"),
+        Err("body: name: is \"b\" but the path says \"a\"".into())
+    );
+}
+
+#[test]
+fn the_version_of_a_read_makes_the_write_conditional() {
+    let text = "{kind: Cluster, name: a, meta: {version: '42', revision: '50', updated_by: x}}";
+    let document = parse(text, Format::Yaml).unwrap().remove(0);
+    assert_eq!(
+        read(document, Expected::default(), "body")
+            .unwrap()
+            .if_version,
+        Some(42)
+    );
+    let bad = parse("{kind: Cluster, name: a, meta: {version: x}}", Format::Yaml)
+        .unwrap()
+        .remove(0);
+    assert!(read(bad, Expected::default(), "body").is_err());
+}
