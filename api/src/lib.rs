@@ -10,6 +10,7 @@ pub mod document;
 mod error;
 mod kind;
 mod resource;
+pub mod rest;
 mod set;
 
 pub use error::{FieldError, Rejection};
@@ -18,6 +19,6 @@ pub use kind::{Id, Kind, Name, NameError};
 pub use resource::{
     Action, Captures, Cluster, Common, DirectResponse, Endpoint, Endpoints, Fleets, Forward,
     HeaderMatch, HostPattern, HttpListener, Listener, PathMatch, PathRewrite, QueryMatch, Redirect,
-    RedirectPath, Resource, Route, Segment, Template, ValueMatch, WeightedCluster,
+    RedirectPath, Resource, Route, Segment, Template, ValueMatch, WeightedCluster, decode_message,
 };
 pub use set::{Change, Entry, ResourceSet};

@@ -1,1 +1,8 @@
-//! The Fleetway management server.
+//! The Fleetway management server: keeps the fleet's configuration and pushes it to the proxies.
+//!
+//! A write goes one way: [`rest`] → [`commit`] (validate, then one transaction of the [`store`])
+//! → the next [`snapshot`] → each proxy's [`delta`] stream. The store knows nothing of streams.
+
+pub mod commit;
+pub mod snapshot;
+pub mod store;

@@ -244,7 +244,7 @@ impl Resource {
 ///
 /// # Errors
 /// When the bytes are no such message.
-pub(crate) fn decode_message(kind: Kind, bytes: &[u8]) -> Result<v1::Resource, prost::DecodeError> {
+pub fn decode_message(kind: Kind, bytes: &[u8]) -> Result<v1::Resource, prost::DecodeError> {
     let kind = match kind {
         Kind::Cluster => v1::resource::Kind::Cluster(v1::Cluster::decode(bytes)?),
         Kind::Endpoints => v1::resource::Kind::Endpoints(v1::Endpoints::decode(bytes)?),

@@ -1,0 +1,439 @@
+//! How a write becomes a revision: check, store, then publish, in one order for all writers.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use fleetway_api::{
+    Change, FieldError, Id, Rejection, Resource,
+    proto::v1,
+    rest::{OperationResult, Outcome, TransactionResponse},
+};
+use tokio::sync::watch;
+
+use crate::{
+    snapshot::{Encoded, Entry, Snapshot, Stored},
+    store::{Commit, Receipt, Record, Store, StoreError},
+};
+
+/// Changes to be made together.
+#[derive(Debug, Clone, Default)]
+pub struct Transaction {
+    /// Who makes them.
+    pub author: String,
+    /// Why.
+    pub message: String,
+    /// The changes; at most one for each resource.
+    pub operations: Vec<Operation>,
+    /// Check all of it and store nothing.
+    pub dry_run: bool,
+    /// Makes the transaction safe to send again: the key, and a hash of the whole request.
+    pub idempotency: Option<(String, String)>,
+}
+
+/// One change.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    /// Which resource.
+    pub id: Id,
+    /// What it is to be; `None` to delete it.
+    pub put: Option<v1::Resource>,
+    /// What must hold before.
+    pub condition: Condition,
+}
+
+/// What must hold of a resource for a write to go ahead.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing.
+    #[default]
+    None,
+    /// It exists, at any version.
+    Exists,
+    /// It does not exist; the write is a creation.
+    Absent,
+    /// It is at this version.
+    Version(u64),
+}
+
+/// What a transaction did.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// The answer to the client.
+    pub response: TransactionResponse,
+    /// The state it led to (for a dry run: would lead to).
+    pub snapshot: Arc<Snapshot>,
+}
+
+/// Why a transaction was not made. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The resources are not valid, by themselves or together.
+    #[error("{0}")]
+    Invalid(Rejection),
+    /// A resource is not at the version the write was meant for.
+    #[error("{}", stale(.id, *.found))]
+    Stale {
+        /// Which.
+        id: Id,
+        /// The version it is at; `None` if it does not exist.
+        found: Option<u64>,
+    },
+    /// A resource was to be created and exists.
+    #[error("{0} exists already")]
+    Exists(Id),
+    /// A resource was to be deleted and does not exist.
+    #[error("there is no {0}")]
+    NotFound(Id),
+    /// The idempotency key stands for another request.
+    #[error("the idempotency key was used for another transaction: take a new key")]
+    KeyReused,
+    /// The store did not take it.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+fn stale(id: &Id, found: Option<u64>) -> String {
+    match found {
+        Some(version) => {
+            format!("{id} is at version {version} by now: read it again and redo the change")
+        }
+        None => format!("{id} does not exist"),
+    }
+}
+
+/// The one writer: holds the current state and makes the next.
+#[derive(Debug)]
+pub struct Committer {
+    store: Arc<dyn Store>,
+    /// Held from the check to the publication, so that revisions come in one order.
+    writing: Mutex<()>,
+    current: watch::Sender<Arc<Snapshot>>,
+}
+
+impl Committer {
+    /// Opens the state a store holds.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds what this program does not accept.
+    pub fn open(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        let loaded = store.load()?;
+        let mut entries = Vec::with_capacity(loaded.records.len());
+        for record in loaded.records {
+            entries.push(Arc::new(restore(record)?));
+        }
+        let snapshot = Snapshot::restored(loaded.revision, loaded.time_ms, entries)
+            .map_err(|rejection| StoreError::Format(unacceptable(&rejection.errors)))?;
+        Ok(Self {
+            store,
+            writing: Mutex::new(()),
+            current: watch::Sender::new(Arc::new(snapshot)),
+        })
+    }
+
+    /// The current state.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.borrow().clone()
+    }
+
+    /// Tells of every new state; a slow receiver sees the latest only.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.current.subscribe()
+    }
+
+    /// The store, for its log.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Makes a transaction: all of it, durable and published on return, or nothing. Blocks on the
+    /// store.
+    ///
+    /// # Errors
+    /// When any part of it cannot be made.
+    pub fn commit(&self, transaction: Transaction) -> Result<Committed, CommitError> {
+        // A writer that panicked published nothing; the state is whole.
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.snapshot();
+        if let Some(done) = self.replayed(&transaction, &current)? {
+            return Ok(done);
+        }
+        let staged = stage(&current, &transaction, now_ms())?;
+        if staged.changes.is_empty() {
+            let response = TransactionResponse {
+                revision: current.revision(),
+                dry_run: transaction.dry_run,
+                results: staged.results,
+            };
+            return Ok(Committed {
+                response,
+                snapshot: current,
+            });
+        }
+        let number = staged.revision.number;
+        let next = current
+            .next(number, staged.revision.time_ms, staged.changes)
+            .map(Arc::new)
+            .map_err(CommitError::Invalid)?;
+        let response = TransactionResponse {
+            revision: number,
+            dry_run: transaction.dry_run,
+            results: staged.results,
+        };
+        if !transaction.dry_run {
+            let receipt = transaction.idempotency.map(|(key, fingerprint)| {
+                let time_ms = staged.revision.time_ms;
+                (
+                    key,
+                    Receipt {
+                        fingerprint,
+                        time_ms,
+                        response: response.clone(),
+                    },
+                )
+            });
+            self.store.commit(&Commit {
+                revision: &staged.revision,
+                records: &staged.records,
+                receipt: receipt
+                    .as_ref()
+                    .map(|(key, receipt)| (key.as_str(), receipt)),
+            })?;
+            self.current.send_replace(next.clone());
+        }
+        Ok(Committed {
+            response,
+            snapshot: next,
+        })
+    }
+
+    /// The answer given before, if the transaction was made before under the same key.
+    fn replayed(
+        &self,
+        transaction: &Transaction,
+        current: &Arc<Snapshot>,
+    ) -> Result<Option<Committed>, CommitError> {
+        let Some((key, fingerprint)) = &transaction.idempotency else {
+            return Ok(None);
+        };
+        match self.store.receipt(key)? {
+            None => Ok(None),
+            Some(receipt) if receipt.fingerprint == *fingerprint => Ok(Some(Committed {
+                response: receipt.response,
+                snapshot: current.clone(),
+            })),
+            Some(_) => Err(CommitError::KeyReused),
+        }
+    }
+}
+
+/// A transaction worked out against a state, in the forms its takers need.
+struct Staged {
+    changes: Vec<Change<Stored>>,
+    revision: v1::Revision,
+    records: Vec<(Id, Option<Record>)>,
+    results: Vec<OperationResult>,
+}
+
+/// Works out what a transaction changes. References are not checked here.
+fn stage(current: &Snapshot, transaction: &Transaction, now: i64) -> Result<Staged, CommitError> {
+    let number = current.revision() + 1;
+    // The clock may step back; the log's times do not.
+    let time_ms = now.max(current.time_ms());
+    let mut staged = Staged {
+        changes: Vec::with_capacity(transaction.operations.len()),
+        revision: v1::Revision {
+            number,
+            time_ms,
+            author: transaction.author.clone(),
+            message: transaction.message.clone(),
+            changes: Vec::new(),
+        },
+        records: Vec::new(),
+        results: Vec::with_capacity(transaction.operations.len()),
+    };
+    let author: Arc<str> = transaction.author.as_str().into();
+    let mut seen: HashMap<&Id, usize> = HashMap::with_capacity(transaction.operations.len());
+    let mut errors: Vec<FieldError> = Vec::new();
+    for (index, operation) in transaction.operations.iter().enumerate() {
+        let id = &operation.id;
+        if let Some(first) = seen.insert(id, index) {
+            errors.push(FieldError::new(
+                id,
+                format!("operations[{index}]"),
+                format!("changes what operations[{first}] changes already: keep one of them"),
+            ));
+            continue;
+        }
+        let before = current.get(id);
+        check_condition(
+            id,
+            operation.condition,
+            before.map(|entry| entry.data.version),
+        )?;
+        let outcome = match (&operation.put, before) {
+            (None, None) => return Err(CommitError::NotFound(id.clone())),
+            (None, Some(before)) => {
+                staged.delete(id, before)?;
+                Outcome::Deleted
+            }
+            (Some(message), before) => {
+                let stamp = Stamp {
+                    version: number,
+                    time_ms,
+                    author: &author,
+                };
+                match staged.put(id, message, before, stamp) {
+                    Ok(outcome) => outcome,
+                    Err(PutError::Faults(faults)) => {
+                        errors.extend(faults);
+                        continue;
+                    }
+                    Err(PutError::Store(error)) => return Err(error.into()),
+                }
+            }
+        };
+        staged.results.push(OperationResult {
+            id: id.clone(),
+            outcome,
+        });
+    }
+    if errors.is_empty() {
+        Ok(staged)
+    } else {
+        Err(CommitError::Invalid(errors.into()))
+    }
+}
+
+/// What a changed resource is marked with.
+#[derive(Clone, Copy)]
+struct Stamp<'a> {
+    version: u64,
+    time_ms: i64,
+    author: &'a Arc<str>,
+}
+
+enum PutError {
+    Faults(Vec<FieldError>),
+    Store(StoreError),
+}
+
+impl Staged {
+    fn delete(&mut self, id: &Id, before: &Entry) -> Result<(), StoreError> {
+        self.revision.changes.push(v1::Change {
+            before: Some(decoded(before)?),
+            after: None,
+        });
+        self.records.push((id.clone(), None));
+        self.changes.push(Change::Delete(id.clone()));
+        Ok(())
+    }
+
+    fn put(
+        &mut self,
+        id: &Id,
+        message: &v1::Resource,
+        before: Option<&Arc<Entry>>,
+        stamp: Stamp<'_>,
+    ) -> Result<Outcome, PutError> {
+        let resource = Resource::read(message.clone()).map_err(PutError::Faults)?;
+        let encoded = Encoded::new(message, id.name.as_str(), stamp.version).ok_or_else(|| {
+            PutError::Faults(vec![FieldError::new(id, "", "a resource without a kind")])
+        })?;
+        if before.is_some_and(|before| before.data.encoded.same_message(&encoded)) {
+            return Ok(Outcome::Unchanged);
+        }
+        let created_ms = before.map_or(stamp.time_ms, |before| before.data.created_ms);
+        let outcome = if before.is_some() {
+            Outcome::Updated
+        } else {
+            Outcome::Created
+        };
+        self.revision.changes.push(v1::Change {
+            before: before
+                .map(|before| decoded(before))
+                .transpose()
+                .map_err(PutError::Store)?,
+            after: Some(message.clone()),
+        });
+        self.records.push((
+            id.clone(),
+            Some(Record {
+                message: message.clone(),
+                version: stamp.version,
+                created_ms,
+                updated_ms: stamp.time_ms,
+                updated_by: stamp.author.to_string(),
+            }),
+        ));
+        let data = Stored {
+            version: stamp.version,
+            created_ms,
+            updated_ms: stamp.time_ms,
+            updated_by: stamp.author.clone(),
+            encoded,
+        };
+        self.changes
+            .push(Change::Put(Arc::new(Entry { resource, data })));
+        Ok(outcome)
+    }
+}
+
+fn check_condition(id: &Id, condition: Condition, found: Option<u64>) -> Result<(), CommitError> {
+    match (condition, found) {
+        (Condition::Absent, Some(_)) => Err(CommitError::Exists(id.clone())),
+        (Condition::Exists, None) => Err(CommitError::Stale {
+            id: id.clone(),
+            found,
+        }),
+        (Condition::Version(wanted), found) if found != Some(wanted) => Err(CommitError::Stale {
+            id: id.clone(),
+            found,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn decoded(entry: &Entry) -> Result<v1::Resource, StoreError> {
+    entry
+        .data
+        .encoded
+        .decode()
+        .map_err(|error| StoreError::Format(format!("{}: {error}", entry.resource.id())))
+}
+
+fn restore(record: Record) -> Result<Entry, StoreError> {
+    let resource = Resource::read(record.message.clone())
+        .map_err(|errors| StoreError::Format(unacceptable(&errors)))?;
+    let encoded = Encoded::new(&record.message, resource.name().as_str(), record.version)
+        .ok_or_else(|| StoreError::Format("a stored resource without a kind".to_owned()))?;
+    let data = Stored {
+        version: record.version,
+        created_ms: record.created_ms,
+        updated_ms: record.updated_ms,
+        updated_by: record.updated_by.into(),
+        encoded,
+    };
+    Ok(Entry { resource, data })
+}
+
+fn unacceptable(errors: &[FieldError]) -> String {
+    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    format!(
+        "the store holds what this version does not accept; start the version that wrote it and mend it there:\n  {}",
+        errors.join("\n  ")
+    )
+}
+
+/// Now, in milliseconds since 1970; 0 for a clock before that.
+fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,125 @@
+//! The state of the whole store at one revision, immutable and shared by everything that reads.
+
+mod change_log;
+mod encoded;
+
+use std::sync::Arc;
+
+pub use change_log::{ChangeLog, LogEntry};
+pub use encoded::{Encoded, frame};
+use fleetway_api::{Change, Id, Rejection, Resource, ResourceSet};
+
+/// A resource as the server holds it.
+pub type Entry = fleetway_api::Entry<Stored>;
+
+/// What the server keeps beside a resource.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// The revision that last changed it.
+    pub version: u64,
+    /// When it was created, in milliseconds since 1970.
+    pub created_ms: i64,
+    /// When it was last changed.
+    pub updated_ms: i64,
+    /// Who last changed it.
+    pub updated_by: Arc<str>,
+    /// Its wire form, made once and shared by all streams.
+    pub encoded: Encoded,
+}
+
+/// The state at one revision.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    revision: u64,
+    time_ms: i64,
+    resources: ResourceSet<Stored>,
+    log: ChangeLog,
+}
+
+impl Snapshot {
+    /// The state a store was found in. The change log begins here: a stream that knows an older
+    /// state is compared with it resource by resource.
+    ///
+    /// # Errors
+    /// When the resources are not valid together.
+    pub fn restored(
+        revision: u64,
+        time_ms: i64,
+        entries: Vec<Arc<Entry>>,
+    ) -> Result<Self, Rejection> {
+        let changes = entries.into_iter().map(Change::Put).collect();
+        let resources = ResourceSet::default().apply(changes)?;
+        Ok(Self {
+            revision,
+            time_ms,
+            resources,
+            log: ChangeLog::beginning_at(revision),
+        })
+    }
+
+    /// The next state: this one with `changes` made at `revision`.
+    ///
+    /// # Errors
+    /// Every fault the changed state would have.
+    pub fn next(
+        &self,
+        revision: u64,
+        time_ms: i64,
+        changes: Vec<Change<Stored>>,
+    ) -> Result<Self, Rejection> {
+        let logged: Vec<LogEntry> = changes
+            .iter()
+            .map(|change| {
+                let id = change.id();
+                LogEntry {
+                    revision,
+                    before: self.resources.get(&id).cloned(),
+                    id,
+                }
+            })
+            .collect();
+        let resources = self.resources.apply(changes)?;
+        Ok(Self {
+            revision,
+            time_ms,
+            resources,
+            log: self.log.with(logged),
+        })
+    }
+
+    /// The number of the revision.
+    #[must_use]
+    pub const fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// When it was committed, in milliseconds since 1970.
+    #[must_use]
+    pub const fn time_ms(&self) -> i64 {
+        self.time_ms
+    }
+
+    /// All resources.
+    #[must_use]
+    pub const fn resources(&self) -> &ResourceSet<Stored> {
+        &self.resources
+    }
+
+    /// What changed on the way here.
+    #[must_use]
+    pub const fn log(&self) -> &ChangeLog {
+        &self.log
+    }
+
+    /// The resource, if it is there.
+    #[must_use]
+    pub fn get(&self, id: &Id) -> Option<&Arc<Entry>> {
+        self.resources.get(id)
+    }
+}
+
+/// Whether a proxy of `fleet` gets the resource.
+#[must_use]
+pub fn visible(resource: &Resource, fleet: &str) -> bool {
+    resource.common().fleets.contains(fleet)
+}

@@ -1,0 +1,106 @@
+//! Where the state is kept: a trait with one atomic, ordered, durable commit.
+
+use fleetway_api::{Id, proto::v1};
+
+/// A resource as a store keeps it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// The resource.
+    pub message: v1::Resource,
+    /// The revision that last changed it.
+    pub version: u64,
+    /// When it was created, in milliseconds since 1970.
+    pub created_ms: i64,
+    /// When it was last changed.
+    pub updated_ms: i64,
+    /// Who last changed it.
+    pub updated_by: String,
+}
+
+/// Everything a store holds but its log.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// The last revision; 0 for an empty store.
+    pub revision: u64,
+    /// When it was committed; 0 for an empty store.
+    pub time_ms: i64,
+    /// Every resource.
+    pub records: Vec<Record>,
+}
+
+/// One commit: a revision, all of it or nothing.
+#[derive(Debug)]
+pub struct Commit<'a> {
+    /// The revision with its changes, before and after; its number is the store's last plus one.
+    pub revision: &'a v1::Revision,
+    /// What to store (`Some`) and remove (`None`).
+    pub records: &'a [(Id, Option<Record>)],
+    /// The idempotency key of the request with the answer to give when it comes again.
+    pub receipt: Option<(&'a str, &'a Receipt)>,
+}
+
+/// What is kept of a request that carried an idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Receipt {
+    /// A hash of the request, to tell it from another one under the same key.
+    pub fingerprint: String,
+    /// When it was made, in milliseconds since 1970. Receipts are kept for at least a day.
+    pub time_ms: i64,
+    /// The answer that was given.
+    pub response: fleetway_api::rest::TransactionResponse,
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The data was written by a newer program, or is none of ours.
+    #[error("{0}")]
+    Format(String),
+    /// Another process has the data open.
+    #[error("{0}")]
+    Locked(String),
+    /// The store could not read or write.
+    #[error("{0}")]
+    Io(String),
+    /// Another writer committed first: the state must be read again.
+    #[error("the store is at revision {found}, not {expected}: another writer was first")]
+    Conflict {
+        /// The revision the commit was made for.
+        expected: u64,
+        /// The revision the store is at.
+        found: u64,
+    },
+}
+
+/// A place to keep the state. Calls block; callers keep them off the event loop.
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// Reads everything but the log.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn load(&self) -> Result<Loaded, StoreError>;
+
+    /// Stores a revision, all of it or nothing, and returns once it is durable.
+    ///
+    /// # Errors
+    /// When it was not stored; the store is then as it was.
+    fn commit(&self, commit: &Commit<'_>) -> Result<(), StoreError>;
+
+    /// One revision of the log with its changes.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    fn revision(&self, number: u64) -> Result<Option<v1::Revision>, StoreError>;
+
+    /// Up to `limit` revisions of the log below `before`, newest first.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    fn revisions(&self, before: u64, limit: usize) -> Result<Vec<v1::Revision>, StoreError>;
+
+    /// What is kept of the request with this idempotency key.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn receipt(&self, key: &str) -> Result<Option<Receipt>, StoreError>;
+}
