@@ -118,6 +118,15 @@ impl<P: Routed> RouteTable<P> {
         }
     }
 
+    /// Whether no trace of a route is left.
+    #[cfg(test)]
+    pub(super) fn is_bare(&self) -> bool {
+        self.is_empty()
+            && self.hosts.is_empty()
+            && self.any.is_none()
+            && self.wildcard_lengths.greatest().is_none()
+    }
+
     fn exact(&self, host: &str) -> Option<&Arc<VirtualHost<Arc<P>>>> {
         self.hosts
             .get(self.hasher.hash_one(host))
