@@ -1,1 +1,3 @@
 //! The Fleetway proxy.
+
+pub mod http1;
