@@ -354,6 +354,3 @@ impl Encoder {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -18,8 +18,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 const READ_INITIAL: usize = 16 * 1024;
 /// The largest read; reads grow towards it while they come back full.
 const READ_MAX: usize = 64 * 1024;
-/// With less room than this left, a read makes room first.
-const READ_MIN_SPARE: usize = 2 * 1024;
 /// A body frame up to this size is copied behind what is queued; a larger one is queued as it is.
 const COPY_MAX: usize = 4 * 1024;
 /// What a write buffer starts with.
@@ -66,7 +64,7 @@ impl ReadBuffer {
     ) -> Poll<io::Result<usize>> {
         if self.bytes.capacity() == 0 {
             self.bytes = take_read_buffer();
-        } else if self.bytes.capacity() - self.bytes.len() < READ_MIN_SPARE {
+        } else if self.bytes.capacity() - self.bytes.len() < self.next / 4 {
             self.bytes.reserve(self.next);
         }
         let spare = self.bytes.capacity() - self.bytes.len();

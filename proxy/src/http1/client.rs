@@ -224,6 +224,15 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
         B::Error: Into<BoxError>,
         H: Hooks<I>,
     {
+        if !self.wire.read.bytes.is_empty() {
+            // What came unasked must not be taken for the response to this request.
+            let request = Some(Box::new(request));
+            return Err(SendError {
+                kind: SendErrorKind::Closed,
+                answered: false,
+                request,
+            });
+        }
         let (parts, body) = request.into_parts();
         let encoder = put_head(self.wire.write.flat(), &parts, &body);
         let hold = expects_continue(&parts.headers) && encoder != Encoder::None;

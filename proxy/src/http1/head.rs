@@ -308,6 +308,3 @@ pub(super) fn parse_trailers(
     }
     Ok(Some((length, trailers)))
 }
-
-#[cfg(test)]
-mod tests;

@@ -20,3 +20,6 @@ pub use head::{HeadError, HeadLimits, MAX_FIELDS};
 pub use server::{
     ConnectionError, Interim, InterimError, RequestBody, ServerConfig, serve, serve_with_abort,
 };
+
+#[cfg(test)]
+mod tests;

@@ -326,6 +326,11 @@ async fn a_connection_is_used_again_and_again() {
         .await
         .unwrap();
     assert!(!connection.is_open());
+    let error = connection
+        .send(request("GET", &[], empty()), pool)
+        .await
+        .unwrap_err();
+    assert!(error.is_stale() && error.into_request().is_some());
 }
 
 #[tokio::test]

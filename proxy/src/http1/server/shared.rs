@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
@@ -220,7 +220,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> State<I> {
         loop {
             match self.decoder.decode(&mut self.read.bytes) {
                 Ok(Decoded::More) => {}
-                decoded => return Poll::Ready(decoded),
+                decoded => {
+                    self.expects = false;
+                    return Poll::Ready(decoded);
+                }
             }
             if self.eof {
                 return Poll::Ready(Err(BodyError::Incomplete));
@@ -349,7 +352,8 @@ pub enum InterimError {
 /// Sends interim responses for one request (RFC 9110 section 15.2).
 #[derive(Clone)]
 pub struct Interim {
-    source: Rc<dyn Source>,
+    /// Weak, so that a handle that is kept does not keep the transport open.
+    source: Weak<dyn Source>,
     exchange: u64,
 }
 
@@ -369,7 +373,8 @@ impl Interim {
     /// When `status` is not 1xx or is 101, when the final response has begun, and when the client
     /// does not read what was sent.
     pub fn send(&self, status: StatusCode, headers: &HeaderMap) -> Result<(), InterimError> {
-        self.source.interim(self.exchange, status, headers)
+        let source = self.source.upgrade().ok_or(InterimError::Late)?;
+        source.interim(self.exchange, status, headers)
     }
 }
 
@@ -378,7 +383,8 @@ impl Interim {
 /// Its first poll sends the 100 (Continue) a client waits for. Once the response is over, what is
 /// left of it cannot be read any more ([`BodyError::Gone`]).
 pub struct RequestBody {
-    source: Rc<dyn Source>,
+    /// Weak, so that a handle that is kept does not keep the transport open.
+    source: Weak<dyn Source>,
     exchange: u64,
     /// Bytes left, if the length was declared.
     remaining: Option<u64>,
@@ -400,7 +406,7 @@ impl RequestBody {
         exchange: u64,
         remaining: Option<u64>,
     ) -> Self {
-        let source: Rc<dyn Source> = Rc::clone(shared) as Rc<dyn Source>;
+        let source: Weak<Shared<I>> = Rc::downgrade(shared);
         Self {
             source,
             exchange,
@@ -413,7 +419,7 @@ impl RequestBody {
     #[must_use]
     pub fn interim(&self) -> Interim {
         Interim {
-            source: Rc::clone(&self.source),
+            source: Weak::clone(&self.source),
             exchange: self.exchange,
         }
     }
@@ -447,7 +453,11 @@ impl Body for RequestBody {
         if self.ended {
             return Poll::Ready(None);
         }
-        match ready!(self.source.poll_body(self.exchange, cx)) {
+        let polled = match self.source.upgrade() {
+            Some(source) => ready!(source.poll_body(self.exchange, cx)),
+            None => Err(BodyError::Gone),
+        };
+        match polled {
             Ok((decoded, done)) => Poll::Ready(self.frame(decoded, done).map(Ok)),
             Err(error) => {
                 self.ended = true;
@@ -471,8 +481,10 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if !self.ended {
-            self.source.body_dropped(self.exchange);
+        if !self.ended
+            && let Some(source) = self.source.upgrade()
+        {
+            source.body_dropped(self.exchange);
         }
     }
 }

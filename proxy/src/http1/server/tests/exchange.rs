@@ -293,6 +293,7 @@ async fn the_100_is_sent_when_the_body_is_asked_for_and_only_then() {
             .unwrap();
         let answer = read_until(&mut client, "POST /1 a [abc]").await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(!answer.contains("connection: close"), "{answer}");
         client.shutdown().await.unwrap();
     };
     let (ended, ()) = tokio::join!(serve(server, &config, drain.watch(), echo), script);
