@@ -44,6 +44,8 @@ thread_local! {
 pub(super) struct ReadBuffer {
     /// The bytes; decoders split frames off its front without copying.
     pub(super) bytes: BytesMut,
+    /// How much was ever read, to tell progress by.
+    pub(super) total: u64,
     next: usize,
 }
 
@@ -52,6 +54,7 @@ impl ReadBuffer {
     pub(super) fn new() -> Self {
         Self {
             bytes: BytesMut::new(),
+            total: 0,
             next: READ_INITIAL,
         }
     }
@@ -69,6 +72,7 @@ impl ReadBuffer {
         }
         let spare = self.bytes.capacity() - self.bytes.len();
         let read = ready!(pin!(io.read_buf(&mut self.bytes)).poll(cx))?;
+        self.total += read as u64;
         if read == spare {
             self.next = (self.next * 2).min(READ_MAX);
         }

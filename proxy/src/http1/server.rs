@@ -46,7 +46,8 @@ pub struct ServerConfig {
     /// How long a connection may wait for a next request, or for its first; then it is closed
     /// without a word.
     pub idle_timeout: Duration,
-    /// How long the service may wait for the next bytes of a request body; then 408.
+    /// How long the service, or its response, may wait for the next bytes of the request body;
+    /// then 408, or the response is broken off.
     pub body_timeout: Duration,
     /// How long the client may leave a response unread; then the connection is dropped.
     pub write_timeout: Duration,
@@ -171,6 +172,7 @@ where
         config,
         drain,
         timer,
+        head: false,
         close_delimited: false,
     };
     let served = server.run(service).await;
@@ -188,6 +190,8 @@ struct Server<'a, I> {
     drain: DrainWatch,
     /// Armed for the earliest deadline it was needed for, and moved on only when it fires.
     timer: Pin<&'a mut Sleep>,
+    /// The request at hand is HEAD.
+    head: bool,
     /// A response is being written that only the end of the connection ends.
     close_delimited: bool,
 }
@@ -218,6 +222,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             if !self.exchange(head, &service).await? {
                 return self.close(true).await;
             }
+            self.head = false;
         }
     }
 
@@ -295,6 +300,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             http10: head.version == Version::HTTP_10,
             keep_alive: head.keep_alive,
         };
+        self.head = asked.head;
         let request = self.request(head, asked);
         let response = {
             let future = pin!(service(request));
@@ -352,7 +358,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
                     return Poll::Ready(Ok(response));
                 }
                 match self.shared.poll_background(cx, self.config.half_close) {
-                    Poll::Ready(Background::Progress) => stalled = None,
+                    Poll::Ready(Background::Progress) => {}
                     Poll::Ready(Background::Gone) => {
                         return Poll::Ready(Err(ConnectionError::ClientGone));
                     }
@@ -367,25 +373,26 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         .await
     }
 
-    /// Ready when the request body has been waited for too long.
+    /// Ready when the request body has been waited for too long. `stalled` is the deadline of the
+    /// wait at hand, and what had been read when it began.
     fn poll_body_timeout(
         &mut self,
         cx: &mut Context<'_>,
-        stalled: &mut Option<(Instant, Option<u64>)>,
+        stalled: &mut Option<(Instant, u64)>,
     ) -> Poll<()> {
-        let (waiting, left) = {
+        let (waiting, read) = {
             let state = self.shared.state.borrow();
-            (state.waiting, state.decoder.remaining())
+            (state.waiting, state.read.total)
         };
         if !waiting {
             *stalled = None;
             return Poll::Pending;
         }
         let deadline = match stalled {
-            Some((deadline, known)) if *known == left && left.is_some() => *deadline,
+            Some((deadline, known)) if *known == read => *deadline,
             _ => {
                 let deadline = Instant::now() + self.config.body_timeout;
-                *stalled = Some((deadline, left));
+                *stalled = Some((deadline, read));
                 deadline
             }
         };
@@ -447,8 +454,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             out.extend_from_slice(b"\r\n");
             put_length(out, reason.len() as u64 + 1);
             out.extend_from_slice(b"\r\n");
-            out.extend_from_slice(reason.as_bytes());
-            out.push(b'\n');
+            if !self.head {
+                out.extend_from_slice(reason.as_bytes());
+                out.push(b'\n');
+            }
             // Whatever follows cannot be told apart from the faulty request.
             state.failed = true;
         }

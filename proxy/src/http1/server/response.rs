@@ -93,6 +93,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         let mut progress = Progress {
             ended: encoder == Encoder::None,
             stalled: None,
+            upload: None,
         };
         poll_fn(|cx| {
             self.shared.set_task(cx);
@@ -154,7 +155,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
                 Poll::Ready(Background::Gone) => {
                     return Poll::Ready(Err(ConnectionError::ClientGone));
                 }
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    return self
+                        .poll_body_timeout(cx, &mut progress.upload)
+                        .map(|()| Err(ConnectionError::BodyTimeout));
+                }
             }
         }
     }
@@ -221,6 +226,8 @@ struct Progress {
     ended: bool,
     /// Since when (as a deadline) nothing of so many queued bytes could be written.
     stalled: Option<(Instant, usize)>,
+    /// The same for the request body that is still read: the deadline, and what had been read.
+    upload: Option<(Instant, u64)>,
 }
 
 /// How a response's body is framed (RFC 9112 section 6.1 and 6.2).

@@ -61,16 +61,43 @@ async fn a_head_that_takes_too_long_is_answered_with_408() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_stalls_is_answered_with_408() {
+    let framings = [
+        "Content-Length: 9\r\n\r\na",
+        "Transfer-Encoding: chunked\r\n\r\n9\r\na",
+    ];
+    for framing in framings {
+        let (mut client, server) = duplex(1 << 16);
+        let (drain, config) = (Drain::new(), ServerConfig::default());
+        let begun = Instant::now();
+        let script = async move {
+            let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}");
+            client.write_all(head.as_bytes()).await.unwrap();
+            // Every byte is progress.
+            for _ in 0..3 {
+                tokio::time::sleep(Duration::from_secs(50)).await;
+                client.write_all(b"b").await.unwrap();
+            }
+            read_until(&mut client, "HTTP/1.1 408 ").await;
+            begun.elapsed().as_secs()
+        };
+        let (ended, lasted) = tokio::join!(serve(server, &config, drain.watch(), echo), script);
+        assert!(matches!(ended, Err(ConnectionError::BodyTimeout)));
+        assert!((210..=211).contains(&lasted), "{lasted}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stalls_beside_its_response_breaks_that_off() {
     let (mut client, server) = duplex(1 << 16);
     let (drain, config) = (Drain::new(), ServerConfig::default());
-    let script = async {
-        let head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na";
-        client.write_all(head).await.unwrap();
-        read_until(&mut client, "HTTP/1.1 408 ").await;
-        drop(client);
-    };
-    let (ended, ()) = tokio::join!(serve(server, &config, drain.watch(), echo), script);
+    let head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\na";
+    client.write_all(head).await.unwrap();
+    let service = async |request: Request<RequestBody>| Response::new(request.into_body());
+    let ended = serve(server, &config, drain.watch(), service).await;
     assert!(matches!(ended, Err(ConnectionError::BodyTimeout)));
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("\r\n\r\na"), "{answer}");
 }
 
 #[tokio::test(start_paused = true)]
