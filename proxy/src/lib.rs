@@ -1,4 +1,5 @@
 //! The Fleetway proxy.
 
+pub mod http1;
 pub mod route;
 pub mod snapshot;
