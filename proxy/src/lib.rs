@@ -1,3 +1,4 @@
 //! The Fleetway proxy.
 
 pub mod snapshot;
+pub mod xds;
