@@ -3,3 +3,4 @@
 pub mod http1;
 pub mod route;
 pub mod snapshot;
+pub mod xds;
