@@ -148,6 +148,8 @@ pub(super) struct WriteBuffer {
     /// Where the part of `flat` that no segment covers begins; it follows the segments.
     covered: usize,
     segments: VecDeque<Segment>,
+    /// The transport holds written bytes it was not yet asked, or able, to flush.
+    unflushed: bool,
     /// The unwritten bytes in shared segments.
     shared: usize,
 }
@@ -160,6 +162,7 @@ impl WriteBuffer {
             start: 0,
             covered: 0,
             segments: VecDeque::new(),
+            unflushed: false,
             shared: 0,
         }
     }
@@ -204,9 +207,6 @@ impl WriteBuffer {
         io: &mut I,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
         while !self.is_empty() {
             let written = if self.segments.is_empty() {
                 let flat = self.flat.get(self.start..).unwrap_or_default();
@@ -218,8 +218,13 @@ impl WriteBuffer {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.advance(written);
+            self.unflushed = true;
         }
-        Pin::new(io).poll_flush(cx)
+        if self.unflushed {
+            ready!(Pin::new(io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write_segments<I: AsyncWrite + Unpin>(

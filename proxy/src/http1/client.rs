@@ -372,7 +372,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
                 let bytes = &mut self.read.bytes;
                 match parse_response(bytes, &self.config.limits, wait.rules) {
                     Ok(Some(head)) => return Poll::Ready(Ok(head)),
-                    Ok(None) => {}
+                    Ok(None) => wait.look = false,
                     Err(error) => return Poll::Ready(Err(SendErrorKind::Response(error))),
                 }
             }

@@ -3,7 +3,15 @@
 //! [`serve`] is the side of the clients and [`Connection`] that of the upstreams. Both are strict:
 //! a message about whose end two implementations could disagree is refused, never repaired.
 //!
-//! Everything here lives on one thread; no type is `Send`.
+//! A proxy calls [`Connection::send`] from within the service it gives to [`serve`]: the
+//! [`RequestBody`] is passed on as it is, [`Hooks::interim`] is answered with [`Interim::send`],
+//! and the [`ResponseBody`] is returned. Bodies then flow frame by frame within one task, and
+//! either side's pace holds back the other. What goes into the field maps beyond the framing
+//! (`content-length`, `transfer-encoding`, `connection`'s `close` and `keep-alive`, `date`) is the
+//! caller's, hop-by-hop fields included.
+//!
+//! Everything here lives on one thread; nothing need be `Send`. Upgrades are not there yet: a 101,
+//! or a 2xx to CONNECT, is an error on both sides.
 
 mod body;
 mod buffer;

@@ -238,7 +238,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
                 if look && !state.read.bytes.is_empty() {
                     match parse_request(&mut state.read.bytes, &self.config.limits) {
                         Ok(Some(head)) => return Poll::Ready(Ok(Some(head))),
-                        Ok(None) => {}
+                        Ok(None) => look = false,
                         Err(error) => {
                             return Poll::Ready(Err(ConnectionError::Refused(error)));
                         }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Either, Full};
+use http_body_util::{BodyExt, Either, Full, StreamBody};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, duplex};
@@ -475,4 +475,51 @@ async fn read_until(io: &mut TcpStream, end: &str) -> String {
         text.push(io.read_u8().await.unwrap());
     }
     String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn large_bodies_come_through_unchanged_in_both_directions_at_once() {
+    let content: Vec<u8> = (0_u32..700_000)
+        .flat_map(|n| (n * 7).to_le_bytes())
+        .collect();
+    // Frames large and small, so that some are copied and some are queued as they are.
+    let mut frames = Vec::new();
+    let mut rest = Bytes::from(content.clone());
+    for length in [70_000, 10, 5000, 4096, 1, 20_000].into_iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        frames.push(rest.split_to(rest.len().min(length)));
+    }
+    for (pipe, declared) in [(100_000, true), (100_000, false), (777, true), (777, false)] {
+        let (client, server) = duplex(pipe);
+        let service = async |request: Request<RequestBody>| Response::new(request.into_body());
+        let (config, drain) = (ServerConfig::default(), Drain::new());
+        let exchange = async {
+            let list: Vec<Result<_, BodyError>> = frames
+                .iter()
+                .cloned()
+                .map(|bytes| Ok(http_body::Frame::data(bytes)))
+                .collect();
+            let body = StreamBody::new(tokio_stream::iter(list));
+            let mut request = Request::put("/").header("host", "a").body(body).unwrap();
+            if declared {
+                request
+                    .headers_mut()
+                    .insert("content-length", content.len().into());
+            }
+            let connection = Connection::new(client, ClientConfig::default());
+            let response = connection.send(request, ()).await.unwrap();
+            assert_eq!(response.headers().contains_key("content-length"), declared);
+            response.into_body().collect().await.unwrap().to_bytes()
+        };
+        let (served, echoed) =
+            tokio::join!(serve(server, &config, drain.watch(), service), exchange);
+        served.unwrap();
+        assert!(
+            echoed == content,
+            "{pipe} {declared}: {} bytes",
+            echoed.len()
+        );
+    }
 }

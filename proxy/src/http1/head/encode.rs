@@ -109,7 +109,7 @@ pub(in crate::http1) fn declared_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// Appends a `connection` field with `own` (if any) and the options in `headers`, except `close`
-/// and `keep-alive`, which the codec decides. Returns whether `headers` asked to close.
+/// and `keep-alive`, which the codec decides.
 pub(in crate::http1) fn connection_tokens(
     out: &mut Vec<u8>,
     headers: &HeaderMap,

@@ -42,6 +42,8 @@ pub(super) struct State<I> {
     pub(super) failed: bool,
     /// The client ended its side.
     pub(super) eof: bool,
+    /// The connection failed.
+    broken: bool,
     /// The client waits for a 100 that was not sent.
     pub(super) expects: bool,
     /// A 100 was sent.
@@ -87,6 +89,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Shared<I> {
                 decoder: Decoder::Done,
                 failed: false,
                 eof: false,
+                broken: false,
                 expects: false,
                 continued: false,
                 http10: false,
@@ -149,8 +152,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Shared<I> {
     }
 
     /// What goes on beside the service and the response: writes what is queued, reads ahead for
-    /// the request body, and notices when the client leaves. `half_close` tells whether an end of
-    /// the client's side behind its whole request is taken as that.
+    /// the request body, and notices when the client leaves. `half_close` tells whether a client
+    /// that ended its side is still there.
     ///
     /// While bytes of a next request are waiting the connection is not read, so a client that
     /// leaves then is noticed by writing only.
@@ -185,21 +188,26 @@ impl<I: AsyncRead + AsyncWrite + Unpin> State<I> {
             return Poll::Ready(Background::Gone);
         }
         loop {
-            let complete = self.decoder.is_done();
             if self.eof {
-                // A body that cannot be completed is for its reader to find out about, unless
-                // there is none.
-                return if half_close && complete {
-                    Poll::Pending
+                if self.broken || !half_close {
+                    return Poll::Ready(Background::Gone);
+                }
+                // The rest of the request may be here already; who reads it finds out.
+                return if std::mem::take(&mut self.waiting) {
+                    Poll::Ready(Background::Progress)
                 } else {
-                    Poll::Ready(Background::Gone)
+                    Poll::Pending
                 };
             }
             if self.failed {
                 // Nothing more of it means anything; it is read to see the client leave.
                 self.read.bytes.clear();
             }
-            let bound = if complete { 1 } else { READ_AHEAD };
+            let bound = if self.decoder.is_done() {
+                1
+            } else {
+                READ_AHEAD
+            };
             if self.read.bytes.len() >= bound {
                 return Poll::Pending;
             }
@@ -243,6 +251,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> State<I> {
                     Poll::Ready(Ok(_)) => self.expects = false,
                     Poll::Ready(Err(error)) => {
                         self.eof = true;
+                        self.broken = true;
                         return Poll::Ready(Err(error.into()));
                     }
                     Poll::Pending => {

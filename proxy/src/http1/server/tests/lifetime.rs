@@ -166,7 +166,12 @@ async fn a_client_that_leaves_has_its_service_dropped() {
         for reset in [false, true] {
             for reads in [false, true] {
                 let (mut client, server) = tcp().await;
-                let (drain, config) = (Drain::new(), ServerConfig::default());
+                // A reset is an end even where half-closed clients are answered.
+                let config = ServerConfig {
+                    half_close: reset,
+                    ..ServerConfig::default()
+                };
+                let drain = Drain::new();
                 let (started, dropped) = (Notify::new(), Notify::new());
                 let service = async |request: Request<RequestBody>| -> Response<TestBody> {
                     let _guard = Guard(&dropped);
@@ -225,24 +230,37 @@ async fn a_client_that_leaves_has_its_response_dropped() {
 
 #[tokio::test]
 async fn a_half_closed_client_is_answered_only_if_so_configured() {
-    for half_close in [false, true] {
+    let requests: [&[u8]; 3] = [
+        GET,
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabc",
+    ];
+    for (half_close, request) in [false, true]
+        .into_iter()
+        .flat_map(|half| requests.map(|r| (half, r)))
+    {
         let (mut client, server) = duplex(1 << 16);
         let drain = Drain::new();
         let config = ServerConfig {
             half_close,
             ..ServerConfig::default()
         };
-        client.write_all(GET).await.unwrap();
+        client.write_all(request).await.unwrap();
         client.shutdown().await.unwrap();
-        let service = async |_| {
+        let service = async |request: Request<RequestBody>| {
             tokio::task::yield_now().await;
-            Response::new(full("answer"))
+            match request.into_body().collect().await {
+                Ok(_) => Response::new(full("answer")),
+                Err(error) => Response::new(full(format!("no answer: {error}"))),
+            }
         };
         let ended = serve(server, &config, drain.watch(), service).await;
         assert_eq!(ended.is_ok(), half_close, "{ended:?}");
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
-        assert_eq!(answer.ends_with("answer"), half_close);
+        assert_eq!(answer.contains("answer"), half_close);
+        let incomplete = half_close && request.ends_with(b"4\r\n\r\nabc");
+        assert_eq!(answer.contains("no answer"), incomplete, "{answer}");
     }
 }
 
