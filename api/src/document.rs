@@ -61,6 +61,45 @@ pub fn parse(text: &str, format: Format) -> Result<Vec<Value>, FieldError> {
         .collect())
 }
 
+/// Reads a text that holds one document, as the body of a request does.
+///
+/// # Errors
+/// When the text is not well-formed, gives a key twice, or holds none or several.
+pub fn parse_one(text: &str, format: Format) -> Result<Value, FieldError> {
+    let fault = |error: String| FieldError::new("", "", error);
+    match format {
+        Format::Json => strict::json(text).map_err(fault),
+        Format::Yaml => {
+            let mut documents = strict::yaml(text).map_err(fault)?;
+            match (documents.pop(), documents.len()) {
+                (Some(document), 0) => Ok(document),
+                (None, _) => Err(fault("holds no document".to_owned())),
+                (Some(_), more) => Err(fault(format!(
+                    "holds {} documents where one is expected",
+                    more + 1
+                ))),
+            }
+        }
+    }
+}
+
+/// Which resource a message is. What else it says is not looked at.
+///
+/// # Errors
+/// When it has no kind or its name is none.
+pub fn id_of(message: &v1::Resource) -> Result<Id, FieldError> {
+    let (kind, name) = match &message.kind {
+        Some(v1::resource::Kind::Cluster(message)) => (Kind::Cluster, &message.name),
+        Some(v1::resource::Kind::Endpoints(message)) => (Kind::Endpoints, &message.name),
+        Some(v1::resource::Kind::Listener(message)) => (Kind::Listener, &message.name),
+        Some(v1::resource::Kind::Route(message)) => (Kind::Route, &message.name),
+        None => return Err(FieldError::new("", "", "a resource without a kind")),
+    };
+    Name::new(name)
+        .map(|name| Id::new(kind, name))
+        .map_err(|error| FieldError::new(kind.plural(), "name", error.to_string()))
+}
+
 /// Reads one document. `place` names it in errors while it has no usable name of its own.
 ///
 /// # Errors
@@ -252,6 +291,17 @@ fn shape<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, Vec<(Stri
             return Err(faults);
         }
     }
+}
+
+/// Makes a value of a document's part.
+///
+/// # Errors
+/// The first fault of its shape: the field's path and the reason.
+pub(crate) fn read_strictly<T: DeserializeOwned>(value: &Value) -> Result<T, (String, String)> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path: Vec<Segment> = error.path().iter().cloned().collect();
+        (print_path(&path), plain(&error.into_inner().to_string()))
+    })
 }
 
 fn print_path(path: &[Segment]) -> String {

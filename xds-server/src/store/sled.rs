@@ -33,7 +33,7 @@ use sled::{
 };
 
 use super::{
-    Commit, Loaded, Receipt, Record, RevisionHead, Store, StoreError,
+    Commit, Loaded, Receipt, RevisionHead, Store, StoreError,
     record::{StoredHead, StoredReceipt, StoredRecord, damaged},
 };
 

@@ -1,6 +1,7 @@
 use fleetway_api::{Kind, Name};
 
 use super::*;
+use crate::store::Record;
 
 fn cluster(name: &str, version: u64) -> (Id, Option<Record>) {
     let message = v1::Resource {
