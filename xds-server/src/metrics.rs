@@ -67,11 +67,23 @@ impl Metrics {
         let name = "fleetway_xds_commit_failures_total";
         let help = "Transactions not made: refused for what they say, or not taken by the store.";
         head(&mut text, name, "counter", help);
-        for (reason, counter) in [("rejected", &self.rejected), ("store", &self.store_failures)] {
-            let _ = writeln!(text, "{name}{{reason=\"{reason}\"}} {}", counter.load(Relaxed));
+        for (reason, counter) in [
+            ("rejected", &self.rejected),
+            ("store", &self.store_failures),
+        ] {
+            let _ = writeln!(
+                text,
+                "{name}{{reason=\"{reason}\"}} {}",
+                counter.load(Relaxed)
+            );
         }
         let name = "fleetway_xds_rest_requests_total";
-        head(&mut text, name, "counter", "REST requests answered, by status.");
+        head(
+            &mut text,
+            name,
+            "counter",
+            "REST requests answered, by status.",
+        );
         for (status, counter) in (100..).zip(&self.requests) {
             let count = counter.load(Relaxed);
             if count > 0 {

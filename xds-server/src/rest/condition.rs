@@ -88,8 +88,22 @@ impl Preconditions {
         }
         // It holds now: the write is on the condition that it stays so.
         Ok(match (self, version, found) {
-            (Self { if_match: None, create_only: false }, None, _) => Condition::None,
-            (Self { if_match: Some(Tags::Any), .. }, None, _) => Condition::Exists,
+            (
+                Self {
+                    if_match: None,
+                    create_only: false,
+                },
+                None,
+                _,
+            ) => Condition::None,
+            (
+                Self {
+                    if_match: Some(Tags::Any),
+                    ..
+                },
+                None,
+                _,
+            ) => Condition::Exists,
             (_, _, Some(found)) => Condition::Version(found),
             (_, _, None) => Condition::Absent,
         })
@@ -191,14 +205,23 @@ mod tests {
         assert_eq!(on(None, false, None, Some(3)), Some(Condition::None));
         assert_eq!(on(None, true, None, None), Some(Condition::Absent));
         assert_eq!(on(None, true, None, Some(3)), None);
-        assert_eq!(on(None, false, Some(3), Some(3)), Some(Condition::Version(3)));
+        assert_eq!(
+            on(None, false, Some(3), Some(3)),
+            Some(Condition::Version(3))
+        );
         assert_eq!(on(None, false, Some(2), Some(3)), None);
         assert_eq!(on(None, false, Some(2), None), None);
         assert_eq!(on(None, false, Some(0), None), Some(Condition::Absent));
-        assert_eq!(on(Some(Tags::Any), false, None, Some(3)), Some(Condition::Exists));
+        assert_eq!(
+            on(Some(Tags::Any), false, None, Some(3)),
+            Some(Condition::Exists)
+        );
         assert_eq!(on(Some(Tags::Any), false, None, None), None);
         let list = Some(Tags::Versions(vec![2, 3]));
-        assert_eq!(on(list.clone(), false, None, Some(3)), Some(Condition::Version(3)));
+        assert_eq!(
+            on(list.clone(), false, None, Some(3)),
+            Some(Condition::Version(3))
+        );
         assert_eq!(on(list.clone(), false, Some(2), Some(3)), None);
         assert_eq!(on(list, false, None, Some(4)), None);
     }

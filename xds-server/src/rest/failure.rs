@@ -42,9 +42,7 @@ pub(super) enum Failure {
     #[error("the body is larger than {0} bytes: send it in parts, or raise `max_body_bytes`")]
     TooLarge(usize),
     /// The content type is none that can be read.
-    #[error(
-        "the content type \"{0}\" is not supported: send application/json or application/yaml"
-    )]
+    #[error("the content type \"{0}\" is not supported: send application/json or application/yaml")]
     UnsupportedMediaType(String),
     /// The store could not be read.
     #[error("{0}")]
@@ -77,11 +75,15 @@ pub(super) fn problem(failure: &Failure) -> Problem {
         Failure::Commit(CommitError::Invalid(rejection)) => {
             (Code::StillReferenced, Some(rejection.clone()))
         }
-        Failure::Commit(CommitError::Stale { .. }) | Failure::Stale(_) => (Code::StaleVersion, None),
+        Failure::Commit(CommitError::Stale { .. }) | Failure::Stale(_) => {
+            (Code::StaleVersion, None)
+        }
         Failure::Commit(CommitError::Exists(_)) => (Code::AlreadyExists, None),
         Failure::Commit(CommitError::NotFound(_)) | Failure::NotFound(_) => (Code::NotFound, None),
         Failure::Commit(CommitError::KeyReused) => (Code::IdempotencyKeyReused, None),
-        Failure::Commit(CommitError::Store(_)) | Failure::Store(_) => (Code::StoreUnavailable, None),
+        Failure::Commit(CommitError::Store(_)) | Failure::Store(_) => {
+            (Code::StoreUnavailable, None)
+        }
         Failure::NoSuchPath(_) => (Code::NoSuchPath, None),
         Failure::MethodNotAllowed { .. } => (Code::MethodNotAllowed, None),
         Failure::TooLarge(_) => (Code::TooLarge, None),
@@ -172,10 +174,9 @@ impl IntoResponse for Failure {
         body.push(b'\n');
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = status;
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static(PROBLEM_JSON),
-        );
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         response
     }
 }

@@ -170,9 +170,8 @@ fn format(headers: &HeaderMap) -> Result<Format, Failure> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return Ok(Format::Json);
     };
-    let unsupported = || {
-        Failure::UnsupportedMediaType(String::from_utf8_lossy(value.as_bytes()).into_owned())
-    };
+    let unsupported =
+        || Failure::UnsupportedMediaType(String::from_utf8_lossy(value.as_bytes()).into_owned());
     let text = value.to_str().map_err(|_| unsupported())?;
     let essence = text.split(';').next().unwrap_or_default().trim();
     media_type(essence).ok_or_else(unsupported)

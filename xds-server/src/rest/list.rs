@@ -192,10 +192,9 @@ mod tests {
 
     #[test]
     fn a_selector_takes_what_meets_every_condition() {
-        let labels: BTreeMap<String, String> =
-            [("env", "prod"), ("team", "a"), ("empty", "")]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into();
+        let labels: BTreeMap<String, String> = [("env", "prod"), ("team", "a"), ("empty", "")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
         for (selector, takes) in [
             ("", true),
             ("env=prod", true),

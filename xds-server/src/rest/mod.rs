@@ -5,8 +5,8 @@ mod failure;
 mod health;
 mod input;
 mod list;
-mod openapi;
 mod nodes;
+mod openapi;
 mod reply;
 mod resources;
 mod revisions;
@@ -133,9 +133,9 @@ pub fn router(app: Arc<App>) -> Router {
         router = router.route(&endpoint.path, on(filter, handler));
     }
     router
-        .fallback(|request: Request| async move {
-            Failure::NoSuchPath(request.uri().path().to_owned())
-        })
+        .fallback(
+            |request: Request| async move { Failure::NoSuchPath(request.uri().path().to_owned()) },
+        )
         .method_not_allowed_fallback(|request: Request| async move {
             Failure::MethodNotAllowed {
                 method: request.method().clone(),

@@ -113,7 +113,10 @@ pub(super) fn document(entry: &Entry, revision: u64) -> Result<Value, Failure> {
 /// The message of a resource.
 pub(super) fn message(entry: &Entry) -> Result<v1::Resource, Failure> {
     entry.data.encoded.decode().map_err(|error| {
-        Failure::Store(StoreError::Format(format!("{}: {error}", entry.resource.id())))
+        Failure::Store(StoreError::Format(format!(
+            "{}: {error}",
+            entry.resource.id()
+        )))
     })
 }
 

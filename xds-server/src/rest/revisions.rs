@@ -2,8 +2,7 @@
 
 use axum::response::Response;
 use fleetway_api::{
-    Id,
-    document,
+    Id, document,
     proto::v1,
     rest::{Outcome, Page, RevisionChange, RevisionDetail, RevisionSummary},
 };
@@ -100,9 +99,7 @@ fn detail(revision: v1::Revision) -> Result<RevisionDetail, Failure> {
         .into_iter()
         .map(change)
         .collect::<Result<_, _>>()
-        .map_err(|error| {
-            StoreError::Format(format!("revision {}: {error}", revision.number))
-        })?;
+        .map_err(|error| StoreError::Format(format!("revision {}: {error}", revision.number)))?;
     Ok(RevisionDetail {
         summary: RevisionSummary {
             revision: revision.number,

@@ -106,20 +106,20 @@ fn read_operation(value: Value, place: &str) -> Result<Operation, Vec<FieldError
         delete,
         if_version,
     } = rest::Operation::read(value).map_err(|(field, message)| fault(&field, message))?;
-    let if_version: Option<u64> = if_version
-        .map(|text| text.parse())
-        .transpose()
-        .map_err(|_| {
-            fault(
+    let if_version: Option<u64> =
+        if_version
+            .map(|text| text.parse())
+            .transpose()
+            .map_err(|_| {
+                fault(
                 "if_version",
                 "must be a version, a decimal number in quotes; \"0\": the resource must not exist"
                     .to_owned(),
             )
-        })?;
+            })?;
     match (put, delete) {
         (Some(put), None) => {
-            let document =
-                document::read(put, Expected::default(), &format!("{place}.put"))?;
+            let document = document::read(put, Expected::default(), &format!("{place}.put"))?;
             let condition = both(if_version, document.if_version).ok_or_else(|| {
                 vec![FieldError::new(
                     &document.id,
@@ -133,9 +133,10 @@ fn read_operation(value: Value, place: &str) -> Result<Operation, Vec<FieldError
                 condition,
             })
         }
-        (None, Some(id)) if if_version == Some(0) => {
-            Err(fault("if_version", format!("\"0\" is the version of what does not exist, and {id} is to be deleted")))
-        }
+        (None, Some(id)) if if_version == Some(0) => Err(fault(
+            "if_version",
+            format!("\"0\" is the version of what does not exist, and {id} is to be deleted"),
+        )),
         (None, Some(id)) => Ok(Operation {
             id,
             put: None,

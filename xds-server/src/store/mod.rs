@@ -3,8 +3,8 @@
 mod record;
 mod sled;
 
-pub(crate) use self::sled::write_atomically;
 pub use self::sled::SledStore;
+pub(crate) use self::sled::write_atomically;
 
 use fleetway_api::{Id, proto::v1};
 

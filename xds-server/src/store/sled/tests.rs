@@ -143,9 +143,13 @@ fn receipts_are_kept_for_a_day_and_then_removed_a_few_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let store = SledStore::open(dir.path()).unwrap();
     for number in 0..40 {
-        store.keep(&format!("key {number}"), &receipt(1000)).unwrap();
+        store
+            .keep(&format!("key {number}"), &receipt(1000))
+            .unwrap();
     }
-    store.keep("late", &receipt(1000 + RECEIPT_LIFE_MS)).unwrap();
+    store
+        .keep("late", &receipt(1000 + RECEIPT_LIFE_MS))
+        .unwrap();
     assert_eq!(store.trees.receipts.len(), 41, "a day is not over");
     let after = 1001 + RECEIPT_LIFE_MS;
     let mut left = Vec::new();
