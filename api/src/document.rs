@@ -285,8 +285,7 @@ fn shape<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, Vec<(Stri
             Err(error) => error,
         };
         let path: Vec<Segment> = error.path().iter().cloned().collect();
-        let message = error.into_inner().to_string();
-        faults.push((print_path(&path), plain(&message)));
+        faults.push(explain(&path, &error.into_inner().to_string()));
         if faults.len() == MAX_FAULTS || !cut(&mut document, &path) {
             return Err(faults);
         }
@@ -300,7 +299,7 @@ fn shape<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, Vec<(Stri
 pub(crate) fn read_strictly<T: DeserializeOwned>(value: &Value) -> Result<T, (String, String)> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path: Vec<Segment> = error.path().iter().cloned().collect();
-        (print_path(&path), plain(&error.into_inner().to_string()))
+        explain(&path, &error.into_inner().to_string())
     })
 }
 
@@ -353,10 +352,23 @@ fn cut(document: &mut Value, path: &[Segment]) -> bool {
     }
 }
 
-/// The parser's message in the words of a document: no backquotes, no position in a text that
-/// nobody sees.
-fn plain(message: &str) -> String {
-    message.replace('`', "\"")
+/// The parser's message in the words of a document, with the field's path: no backquotes, no
+/// position in a text that nobody sees.
+fn explain(path: &[Segment], message: &str) -> (String, String) {
+    let mut field = print_path(path);
+    // A key given twice was refused before this: what meets here are two fields of a choice.
+    let twice = message
+        .strip_prefix("duplicate field `")
+        .and_then(|rest| rest.split_once('`'));
+    let Some((name, _)) = twice else {
+        return (field, message.replace('`', "\""));
+    };
+    if !field.is_empty() {
+        field.push('.');
+    }
+    field.push_str(name);
+    let message = "is set beside another of which only one can be: take one of them out";
+    (field, message.to_owned())
 }
 
 #[cfg(test)]

@@ -108,7 +108,8 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
 
 impl Running {
     /// Stops: no new connections, requests in flight are finished up to the configured time. Every
-    /// acknowledged write is durable already. The data directory is free once this returns.
+    /// acknowledged write is durable already. The data directory is free once the last request
+    /// has ended.
     ///
     /// # Errors
     /// When serving had failed.
@@ -128,8 +129,6 @@ impl Running {
                 Err(_) => {
                     tracing::warn!("requests were still in flight when the time to stop was over");
                     task.abort();
-                    // The abort is waited for, so that nothing holds the store.
-                    let _aborted = task.await;
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! `fleetway-xds`: the management server.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -43,6 +43,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         .with_context(|| format!("log: \"{}\" is no filter, such as info", config.log))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     tokio::runtime::Builder::new_multi_thread()

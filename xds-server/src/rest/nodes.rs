@@ -9,7 +9,10 @@ use fleetway_api::{
 };
 use http::StatusCode;
 use serde::Deserialize;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout_at},
+};
 
 use super::{
     Call,
@@ -87,26 +90,37 @@ pub(super) async fn status(call: Call) -> Result<Response, Failure> {
     if number > call.app.committer.snapshot().revision() {
         return Err(revisions::unknown(number));
     }
-    let deadline = Instant::now() + wait;
-    let mut changes = call.app.fleet.changed();
+    let fleet = &call.app.fleet;
+    let look = || {
+        let mut status = fleet.status(number);
+        status.live = share.is_met(&status);
+        status
+    };
+    let stopping = call.app.stopping.cancelled();
+    let status = tokio::select! {
+        status = until_live(look, fleet.changed(), Instant::now() + wait) => status,
+        () = stopping => look(),
+    };
+    reply(StatusCode::OK, call.format, &status)
+}
+
+/// Looks again on every change until it is live or the time is over.
+async fn until_live(
+    look: impl Fn() -> RevisionStatus,
+    mut changes: watch::Receiver<u64>,
+    deadline: Instant,
+) -> RevisionStatus {
     loop {
         changes.mark_unchanged();
-        let mut status = call.app.fleet.status(number);
-        status.live = share.is_met(&status);
-        let waited = !status.live
-            && tokio::select! {
-                changed = timeout_at(deadline, changes.changed()) => match changed {
-                    Ok(Ok(())) => true,
-                    // Nothing will tell of changes any more.
-                    Ok(Err(_)) => false,
-                    Err(_) => false,
-                },
-                () = call.app.stopping.cancelled() => false,
-            };
-        if !waited {
-            return reply(StatusCode::OK, call.format, &status);
+        let status = look();
+        if status.live {
+            return status;
         }
-        sleep(BETWEEN_LOOKS).await;
+        match timeout_at(deadline, changes.changed()).await {
+            Ok(Ok(())) => sleep_until(deadline.min(Instant::now() + BETWEEN_LOOKS)).await,
+            // The time is over, or nothing will tell of changes any more.
+            Ok(Err(_)) | Err(_) => return status,
+        }
     }
 }
 
@@ -150,6 +164,42 @@ impl FromStr for Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn status(nodes_live: usize) -> RevisionStatus {
+        RevisionStatus {
+            revision: 1,
+            live: nodes_live >= 2,
+            nodes: 2,
+            nodes_live,
+            waiting: Vec::new(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_ends_when_enough_nodes_are_live() {
+        let (sender, changes) = watch::channel(0);
+        let look = || status(usize::try_from(*sender.borrow()).unwrap());
+        let started = Instant::now();
+        let deadline = started + Duration::from_secs(60);
+        let (found, ()) = tokio::join!(until_live(look, changes, deadline), async {
+            for live in [1, 2] {
+                sleep_until(started + Duration::from_secs(live)).await;
+                sender.send_replace(live);
+            }
+        });
+        assert!(found.live && found.nodes_live == 2);
+        assert!(started.elapsed() < Duration::from_secs(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_ends_at_the_time_out_and_says_so() {
+        let (_sender, changes) = watch::channel(0);
+        let started = Instant::now();
+        let deadline = started + Duration::from_secs(30);
+        let found = until_live(|| status(1), changes, deadline).await;
+        assert!(!found.live);
+        assert_eq!(started.elapsed().as_secs(), 30);
+    }
 
     #[test]
     fn a_share_of_the_connected_nodes_is_rounded_up() {

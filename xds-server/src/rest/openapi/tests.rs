@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use fleetway_api::{
-    FieldError, Id, Name,
+    FieldError, Id, Kind, Name,
     rest::{
         Code, Node, NodeError, NodeState, NodeType, Operation, OperationResult, Outcome, Page,
         Pending, Problem, RevisionChange, RevisionDetail, RevisionStatus, RevisionSummary,
@@ -11,7 +11,6 @@ use fleetway_api::{
 use serde::Serialize;
 
 use super::*;
-use fleetway_api::Kind;
 
 fn keys(value: &Value) -> BTreeSet<String> {
     value.as_object().unwrap().keys().cloned().collect()
@@ -124,10 +123,17 @@ fn agree(name: &str, value: &impl Serialize) {
     }
 }
 
+fn users() -> Id {
+    Id::new(Kind::Route, Name::new("users").unwrap())
+}
+
+fn text() -> String {
+    String::new()
+}
+
 #[test]
-fn what_is_served_has_the_keys_of_its_schema() {
-    let id = Id::new(Kind::Route, Name::new("users").unwrap());
-    let text = String::new;
+fn what_is_served_of_the_log_has_the_keys_of_its_schema() {
+    let id = users();
     let summary = || RevisionSummary {
         revision: 1,
         time: text(),
@@ -135,16 +141,43 @@ fn what_is_served_has_the_keys_of_its_schema() {
         message: text(),
         changed: 1,
     };
-    let result = OperationResult {
-        id: id.clone(),
-        outcome: Outcome::Created,
-    };
     let change = RevisionChange {
-        id: id.clone(),
+        id,
         outcome: Outcome::Updated,
         before: Some(Value::Null),
         after: Some(Value::Null),
     };
+    let waiting = WaitingNode {
+        id: text(),
+        fleet: text(),
+        state: NodeState::Pending,
+        live_revision: Some(1),
+        reason: text(),
+    };
+    agree("RevisionSummary", &summary());
+    agree("RevisionChange", &change);
+    agree("WaitingNode", &waiting);
+    agree(
+        "RevisionDetail",
+        &RevisionDetail {
+            summary: summary(),
+            changes: vec![change],
+        },
+    );
+    agree(
+        "RevisionStatus",
+        &RevisionStatus {
+            revision: 1,
+            live: true,
+            nodes: 1,
+            nodes_live: 1,
+            waiting: vec![waiting],
+        },
+    );
+}
+
+#[test]
+fn what_is_served_of_nodes_has_the_keys_of_its_schema() {
     let pending = Pending {
         revision: 1,
         since: text(),
@@ -159,22 +192,39 @@ fn what_is_served_has_the_keys_of_its_schema() {
         acknowledged: None,
         names: Some(1),
     };
-    let waiting = WaitingNode {
-        id: text(),
-        fleet: text(),
-        state: NodeState::Pending,
-        live_revision: Some(1),
-        reason: text(),
+    agree("Pending", &pending);
+    agree("NodeError", &error);
+    agree("NodeType", &subscription);
+    agree(
+        "Node",
+        &Node {
+            id: text(),
+            fleet: text(),
+            address: text(),
+            build: text(),
+            connected: true,
+            since: text(),
+            state: NodeState::Live,
+            live_revision: Some(1),
+            lag: Some(0),
+            pending: Some(pending),
+            last_error: Some(error),
+            types: vec![subscription],
+            protocol_errors: 0,
+        },
+    );
+}
+
+#[test]
+fn what_is_served_of_writes_has_the_keys_of_its_schema() {
+    let id = users();
+    let result = OperationResult {
+        id: id.clone(),
+        outcome: Outcome::Created,
     };
     let fault = FieldError::new("routes/users", "match", "bad");
     agree("Id", &id);
     agree("OperationResult", &result);
-    agree("RevisionSummary", &summary());
-    agree("RevisionChange", &change);
-    agree("Pending", &pending);
-    agree("NodeError", &error);
-    agree("NodeType", &subscription);
-    agree("WaitingNode", &waiting);
     agree("FieldError", &fault);
     agree(
         "RoutePage",
@@ -219,41 +269,6 @@ fn what_is_served_has_the_keys_of_its_schema() {
             referrers: vec![id],
         },
     );
-    agree(
-        "RevisionDetail",
-        &RevisionDetail {
-            summary: summary(),
-            changes: vec![change],
-        },
-    );
-    agree(
-        "RevisionStatus",
-        &RevisionStatus {
-            revision: 1,
-            live: true,
-            nodes: 1,
-            nodes_live: 1,
-            waiting: vec![waiting],
-        },
-    );
-    agree(
-        "Node",
-        &Node {
-            id: text(),
-            fleet: text(),
-            address: text(),
-            build: text(),
-            connected: true,
-            since: text(),
-            state: NodeState::Live,
-            live_revision: Some(1),
-            lag: Some(0),
-            pending: Some(pending),
-            last_error: Some(error),
-            types: vec![subscription],
-            protocol_errors: 0,
-        },
-    );
 }
 
 #[test]
@@ -262,33 +277,19 @@ fn the_words_of_an_enumeration_are_those_served() {
     let check = |name: &str, values: Vec<Value>| {
         assert_eq!(schemas[name]["enum"], Value::from(values), "{name}");
     };
-    let to = |value: &dyn Fn() -> Value| value();
-    check(
-        "NodeState",
-        [
-            NodeState::Live,
-            NodeState::Pending,
-            NodeState::Rejected,
-            NodeState::Disconnected,
-        ]
-        .iter()
-        .map(|state| to(&|| json!(state)))
-        .collect(),
-    );
-    check(
-        "Outcome",
-        [
-            Outcome::Created,
-            Outcome::Updated,
-            Outcome::Unchanged,
-            Outcome::Deleted,
-        ]
-        .iter()
-        .map(|outcome| to(&|| json!(outcome)))
-        .collect(),
-    );
-    check(
-        "Kind",
-        Kind::ALL.iter().map(|kind| to(&|| json!(kind))).collect(),
-    );
+    let states = [
+        NodeState::Live,
+        NodeState::Pending,
+        NodeState::Rejected,
+        NodeState::Disconnected,
+    ];
+    check("NodeState", states.map(|state| json!(state)).into());
+    let outcomes = [
+        Outcome::Created,
+        Outcome::Updated,
+        Outcome::Unchanged,
+        Outcome::Deleted,
+    ];
+    check("Outcome", outcomes.map(|outcome| json!(outcome)).into());
+    check("Kind", Kind::ALL.map(|kind| json!(kind)).into());
 }
