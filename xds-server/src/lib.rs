@@ -4,5 +4,7 @@
 //! → the next [`snapshot`] → each proxy's [`delta`] stream. The store knows nothing of streams.
 
 pub mod commit;
+pub mod delta;
+pub mod fleet;
 pub mod snapshot;
 pub mod store;
