@@ -13,12 +13,12 @@ use std::{
 use anyhow::Context as _;
 use serde::Serialize;
 use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     commit::Committer,
     config::Config,
+    delta,
     fleet::Fleet,
     metrics::Metrics,
     rest,
@@ -59,11 +59,10 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let xds_socket = bind(config.xds, "xds").await?;
     let (rest_address, xds_address) = (rest_socket.local_addr()?, xds_socket.local_addr()?);
     let fleet = Arc::new(Fleet::default());
-    let discovery = tonic::service::Routes::default();
     let stopping = CancellationToken::new();
     let app = Arc::new(rest::App {
         committer,
-        fleet,
+        fleet: fleet.clone(),
         metrics: Metrics::default(),
         ready: AtomicBool::new(false),
         max_body_bytes: config.max_body_bytes,
@@ -75,12 +74,18 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         async move { service.await.context("serving REST") }
     });
     let xds_task = tokio::spawn({
-        let service = tonic::transport::Server::builder()
-            .add_routes(discovery)
-            .serve_with_incoming_shutdown(
-                TcpListenerStream::new(xds_socket),
-                stopping.cancelled_owned(),
-            );
+        let snapshots = app.committer.subscribe();
+        let options = delta::Options {
+            drain_timeout: config.drain_timeout,
+            ..Default::default()
+        };
+        let service = delta::serve(
+            xds_socket,
+            snapshots,
+            fleet,
+            options,
+            stopping.cancelled_owned(),
+        );
         async move { service.await.context("serving discovery streams") }
     });
     let addresses = Addresses {
