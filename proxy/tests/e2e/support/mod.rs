@@ -4,7 +4,7 @@ mod programs;
 mod rest;
 mod upstream;
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 pub use programs::{Proxy, Server, fleetway};
 pub use rest::{Rest, documents};
@@ -14,10 +14,7 @@ pub use upstream::Upstream;
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until `condition` gives something.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    mut condition: impl FnMut() -> F,
-) -> T {
+pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let waited = tokio::time::timeout(PATIENCE, async {
         loop {
             if let Some(value) = condition().await {

@@ -210,6 +210,12 @@ impl Proxy {
         *self = Self::start_on(self.state.clone(), self.args.clone()).await;
     }
 
+    /// Whether the last good configuration on its disk has `text` in it.
+    pub fn has_on_disk(&self, text: &str) -> bool {
+        let file = fs::read(self.state.path().join("last-good.bin")).unwrap_or_default();
+        file.windows(text.len()).any(|part| part == text.as_bytes())
+    }
+
     /// Asks it to stop, as a service manager does.
     pub fn terminate(&self) {
         let pid = self.child.id().expect("a running process").to_string();

@@ -63,7 +63,7 @@ impl Upstream {
                             Ok(body) => body.to_bytes(),
                             Err(_) => Bytes::from_static(b"broken off"),
                         };
-                        let response = answer(head, body).map(|text| Full::from(Bytes::from(text)));
+                        let response = answer(head, body).map(Full::<Bytes>::from);
                         Ok::<_, Infallible>(response)
                     }
                 });
