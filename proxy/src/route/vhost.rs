@@ -8,13 +8,13 @@ use foldhash::fast::RandomState;
 use super::{
     Routed,
     conditions::{self, Search, Slot, precedes},
-    counts::Counts,
+    counts::{Lengths, Priorities},
     hash_trie::HashTrie,
     template::Templates,
 };
 
-/// A virtual host. A clone shares everything but the regexes' list, so a change costs the same
-/// however many routes it has.
+/// A virtual host. A clone shares everything but the list of the regexes, so a change costs much
+/// the same however many routes there are.
 #[derive(Clone)]
 pub(super) struct VirtualHost<T> {
     pattern: HostPattern,
@@ -22,10 +22,10 @@ pub(super) struct VirtualHost<T> {
     templates: Option<Arc<Templates<T>>>,
     prefixes: HashTrie<Slot<T>>,
     /// The lengths of the prefixes, so that only those are tried.
-    prefix_lengths: Counts<u16>,
+    prefix_lengths: Lengths,
     /// In order.
     regexes: Vec<Slot<T>>,
-    priorities: Counts<i32>,
+    priorities: Priorities,
 }
 
 impl<T> VirtualHost<T> {
@@ -35,9 +35,9 @@ impl<T> VirtualHost<T> {
             exact: HashTrie::default(),
             templates: None,
             prefixes: HashTrie::default(),
-            prefix_lengths: Counts::default(),
+            prefix_lengths: Lengths::default(),
             regexes: Vec::new(),
-            priorities: Counts::default(),
+            priorities: Priorities::default(),
         }
     }
 
