@@ -1,8 +1,8 @@
 //! The route table: lookups and one-route updates at three sizes, and its memory.
 //!
-//! `hosts` spreads the routes over virtual hosts of ten, `host` puts all in one. Seven routes in
-//! ten have a prefix, two an exact path, one a template. The allocation columns of `build` give
-//! the table's own memory: what it allocates less what it frees, over the number of routes.
+//! The routes are spread over virtual hosts of ten, or all in one. Seven routes in ten have a
+//! prefix, two an exact path, one a template. The allocation columns of `build` give the table's
+//! own memory: what it allocates and grows less what it frees, over the number of routes.
 
 use std::{fmt, hint::black_box, sync::Arc};
 
@@ -42,8 +42,7 @@ struct Shape {
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let spread = if self.hosts == 1 { "host" } else { "hosts" };
-        write!(f, "{:>6} in {spread}", self.routes)
+        write!(f, "{:>6} in hosts: {:>6}", self.routes, self.hosts)
     }
 }
 

@@ -1,12 +1,51 @@
 //! What routes with the same hosts and path are told apart by: their order, and the conditions on
 //! method, header fields and query.
 
-use std::{borrow::Cow, cell::OnceCell, cmp::Reverse};
+use std::{borrow::Cow, cell::OnceCell, cmp::Reverse, sync::Arc};
 
 use fleetway_api::{PathMatch, Route};
 use smallvec::SmallVec;
 
 use super::{RequestView, Routed};
+
+/// A route in a list, with what mostly decides about it at hand: a lookup that had to follow the
+/// pointers to the route itself would take three times as long in a large table, waiting for
+/// memory.
+#[derive(Clone)]
+pub(super) struct Slot<T> {
+    /// The exact path or the prefix; empty for other routes.
+    pub(super) text: Arc<str>,
+    pub(super) priority: i32,
+    /// Whether there are no conditions but host and path.
+    is_plain: bool,
+    pub(super) entry: T,
+}
+
+impl<T: Routed> Slot<T> {
+    pub(super) fn new(entry: T) -> Self {
+        let route = entry.route();
+        Self {
+            text: match &route.path {
+                PathMatch::Exact(text) | PathMatch::Prefix(text) => Arc::from(&**text),
+                PathMatch::Template(_) | PathMatch::Regex(_) => Arc::default(),
+            },
+            priority: route.priority,
+            is_plain: route.methods.is_empty()
+                && route.headers.is_empty()
+                && route.query.is_empty(),
+            entry,
+        }
+    }
+
+    pub(super) fn route(&self) -> &Route {
+        self.entry.route()
+    }
+
+    /// Whether it holds the route of that name.
+    pub(super) fn is(&self, route: &Route) -> bool {
+        self.route().common.name == route.common.name
+    }
+}
 
 /// Whether `one` stands before `other` where both have the same host and path.
 pub(super) fn precedes(one: &Route, other: &Route) -> bool {
@@ -23,24 +62,19 @@ pub(super) fn precedes(one: &Route, other: &Route) -> bool {
         .is_lt()
 }
 
-/// Puts `route` in its place in an ordered list.
-pub(super) fn insert<T: Routed>(list: &mut Vec<T>, route: T) {
-    let at = list.partition_point(|other| precedes(other.route(), route.route()));
+/// Puts a route in its place in an ordered list.
+pub(super) fn insert<T: Routed>(list: &mut Vec<Slot<T>>, slot: Slot<T>) {
+    let at = list.partition_point(|other| precedes(other.route(), slot.route()));
     if list.len() < 16 {
         list.reserve_exact(1);
     }
-    list.insert(at, route);
+    list.insert(at, slot);
 }
 
 /// Takes `route`, or what has its name, out of a list.
-pub(super) fn remove<T: Routed>(list: &mut Vec<T>, route: &Route) -> Option<T> {
-    let at = list.iter().position(|other| is_same(other, route))?;
+pub(super) fn remove<T: Routed>(list: &mut Vec<Slot<T>>, route: &Route) -> Option<Slot<T>> {
+    let at = list.iter().position(|other| other.is(route))?;
     Some(list.remove(at))
-}
-
-/// Whether `entry` holds the route of that name.
-pub(super) fn is_same<T: Routed>(entry: &T, route: &Route) -> bool {
-    entry.route().common.name == route.common.name
 }
 
 /// One lookup: the request, and the best route found so far.
@@ -75,16 +109,17 @@ impl<'r, 't, T: Routed> Search<'r, 't, T> {
     /// found before. Their host is known to match; `path` tells whether their path does.
     pub(super) fn offer(
         &mut self,
-        candidates: impl IntoIterator<Item = &'t T>,
-        path: impl Fn(&PathMatch) -> bool,
-    ) {
-        for candidate in candidates {
-            let route = candidate.route();
-            if self.is_settled(route.priority) {
+        candidates: impl IntoIterator<Item = &'t Slot<T>>,
+        path: impl Fn(&Slot<T>) -> bool,
+    ) where
+        T: 't,
+    {
+        for slot in candidates {
+            if self.is_settled(slot.priority) {
                 return;
             }
-            if self.holds(route, &path) {
-                self.best = Some((route.priority, candidate));
+            if path(slot) && (slot.is_plain || self.holds(slot.route())) {
+                self.best = Some((slot.priority, &slot.entry));
                 return;
             }
         }
@@ -94,14 +129,13 @@ impl<'r, 't, T: Routed> Search<'r, 't, T> {
         self.best.map(|(_, entry)| entry)
     }
 
-    fn holds(&self, route: &Route, path: impl Fn(&PathMatch) -> bool) -> bool {
+    fn holds(&self, route: &Route) -> bool {
         (route.methods.is_empty() || route.methods.contains(self.request.method))
             && route.headers.iter().all(|header| {
                 let values = self.request.headers.get_all(&header.name);
                 let values = values.iter().map(http::HeaderValue::as_bytes);
                 header.value.holds(header.invert, values)
             })
-            && path(&route.path)
             && route.query.iter().all(|parameter| {
                 let values = self
                     .parameters()

@@ -6,7 +6,7 @@ use fleetway_api::{HostPattern, Route};
 use foldhash::fast::RandomState;
 
 use super::{
-    RequestView, Routed, conditions::Search, counts::Counts, hash_trie::HashTrie, host,
+    RequestView, Routed, conditions::Search, counts::Lengths, hash_trie::HashTrie, host,
     vhost::VirtualHost,
 };
 
@@ -17,7 +17,7 @@ pub struct RouteTable<P> {
     hosts: HashTrie<Arc<VirtualHost<Arc<P>>>>,
     any: Option<Arc<VirtualHost<Arc<P>>>>,
     /// The lengths of the wildcards' suffixes, so that only those are tried.
-    wildcard_lengths: Counts<u16>,
+    wildcard_lengths: Lengths,
     hasher: RandomState,
     len: usize,
 }
@@ -124,7 +124,7 @@ impl<P: Routed> RouteTable<P> {
         self.is_empty()
             && self.hosts.is_empty()
             && self.any.is_none()
-            && self.wildcard_lengths.greatest().is_none()
+            && self.wildcard_lengths.is_empty()
     }
 
     fn exact(&self, host: &str) -> Option<&Arc<VirtualHost<Arc<P>>>> {
@@ -227,7 +227,7 @@ impl<P> Default for RouteTable<P> {
         Self {
             hosts: HashTrie::default(),
             any: None,
-            wildcard_lengths: Counts::default(),
+            wildcard_lengths: Lengths::default(),
             hasher: RandomState::default(),
             len: 0,
         }

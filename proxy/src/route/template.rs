@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 
 use super::{
     Routed,
-    conditions::{self, Search},
+    conditions::{self, Search, Slot},
     hash_trie::HashTrie,
 };
 
@@ -19,9 +19,9 @@ pub(super) struct Templates<T> {
     literals: HashTrie<Arc<Self>>,
     capture: Option<Arc<Self>>,
     /// Routes whose template ends here, in order.
-    ends: Vec<T>,
+    ends: Vec<Slot<T>>,
     /// Routes whose template goes on with `{name*}`, in order.
-    rests: Vec<T>,
+    rests: Vec<Slot<T>>,
 }
 
 impl<T> Default for Templates<T> {
@@ -55,7 +55,7 @@ impl<T> Templates<T> {
     }
 
     /// All routes, in no order.
-    pub(super) fn for_each<'t>(&'t self, found: &mut impl FnMut(&'t T)) {
+    pub(super) fn for_each<'t>(&'t self, found: &mut impl FnMut(&'t Slot<T>)) {
         self.ends.iter().chain(&self.rests).for_each(&mut *found);
         for node in self.literals.iter().chain(&self.capture) {
             node.for_each(found);
@@ -99,7 +99,7 @@ impl<T: Routed> Templates<T> {
     }
 
     /// The routes of one template, whatever its captures are called.
-    pub(super) fn get(&self, segments: &[Segment], hasher: &RandomState) -> &[T] {
+    pub(super) fn get(&self, segments: &[Segment], hasher: &RandomState) -> &[Slot<T>] {
         match segments {
             [] => &self.ends,
             [Segment::Rest(_), ..] => &self.rests,
@@ -115,7 +115,7 @@ impl<T: Routed> Templates<T> {
 }
 
 impl<T: Routed + Clone> Templates<T> {
-    pub(super) fn insert(&mut self, segments: &[Segment], hasher: &RandomState, route: T) {
+    pub(super) fn insert(&mut self, segments: &[Segment], hasher: &RandomState, route: Slot<T>) {
         match segments {
             [] => conditions::insert(&mut self.ends, route),
             [Segment::Rest(_), ..] => conditions::insert(&mut self.rests, route),
@@ -142,7 +142,7 @@ impl<T: Routed + Clone> Templates<T> {
         segments: &[Segment],
         hasher: &RandomState,
         route: &Route,
-    ) -> Option<T> {
+    ) -> Option<Slot<T>> {
         match segments {
             [] => conditions::remove(&mut self.ends, route),
             [Segment::Rest(_), ..] => conditions::remove(&mut self.rests, route),

@@ -236,6 +236,30 @@ fn names_decide_between_equals() {
 }
 
 #[test]
+fn a_host_with_routes_of_its_own_is_not_closed() {
+    // The example of docs/routing.md.
+    let orders = json!({"hosts": ["shop.example.com"], "path": {"prefix": "/orders"}});
+    let mut write = orders.clone();
+    write["methods"] = json!(["POST", "PUT"]);
+    let table = table(&[
+        ("orders", orders),
+        ("orders-write", write),
+        ("shop", json!({"hosts": ["*.example.com"]})),
+        ("default", json!({})),
+    ]);
+    check(
+        &table,
+        &[
+            ("POST shop.example.com/orders/7", "orders-write"),
+            ("GET shop.example.com/orders", "orders"),
+            ("GET shop.example.com/cart", "shop"),
+            ("GET example.org/orders", "default"),
+            ("GET example.com/orders", "default"),
+        ],
+    );
+}
+
+#[test]
 fn a_removed_route_leaves_the_old_table_as_it_was() {
     let old = table(&[
         (

@@ -7,25 +7,25 @@ use foldhash::fast::RandomState;
 
 use super::{
     Routed,
-    conditions::{self, Search, is_same, precedes},
-    counts::Counts,
+    conditions::{self, Search, Slot, precedes},
+    counts::{Lengths, Priorities},
     hash_trie::HashTrie,
     template::Templates,
 };
 
-/// A virtual host. A clone shares everything but the regexes' list, so a change costs the same
-/// however many routes it has.
+/// A virtual host. A clone shares everything but the list of the regexes, so a change costs much
+/// the same however many routes there are.
 #[derive(Clone)]
 pub(super) struct VirtualHost<T> {
     pattern: HostPattern,
-    exact: HashTrie<T>,
+    exact: HashTrie<Slot<T>>,
     templates: Option<Arc<Templates<T>>>,
-    prefixes: HashTrie<T>,
+    prefixes: HashTrie<Slot<T>>,
     /// The lengths of the prefixes, so that only those are tried.
-    prefix_lengths: Counts<u16>,
+    prefix_lengths: Lengths,
     /// In order.
-    regexes: Vec<T>,
-    priorities: Counts<i32>,
+    regexes: Vec<Slot<T>>,
+    priorities: Priorities,
 }
 
 impl<T> VirtualHost<T> {
@@ -35,9 +35,9 @@ impl<T> VirtualHost<T> {
             exact: HashTrie::default(),
             templates: None,
             prefixes: HashTrie::default(),
-            prefix_lengths: Counts::default(),
+            prefix_lengths: Lengths::default(),
             regexes: Vec::new(),
-            priorities: Counts::default(),
+            priorities: Priorities::default(),
         }
     }
 
@@ -51,13 +51,14 @@ impl<T> VirtualHost<T> {
 
     /// All routes, in no order.
     pub(super) fn for_each<'t>(&'t self, found: &mut impl FnMut(&'t T)) {
+        let mut found = |slot: &'t Slot<T>| found(&slot.entry);
         self.exact
             .iter()
             .chain(self.prefixes.iter())
             .chain(&self.regexes)
-            .for_each(&mut *found);
+            .for_each(&mut found);
         if let Some(templates) = &self.templates {
-            templates.for_each(found);
+            templates.for_each(&mut found);
         }
     }
 }
@@ -73,10 +74,9 @@ impl<T: Routed> VirtualHost<T> {
             return;
         }
         if !self.exact.is_empty() {
-            search.offer(
-                self.exact.get(hasher.hash_one(path)),
-                |pattern| matches!(pattern, PathMatch::Exact(exact) if **exact == *path),
-            );
+            search.offer(self.exact.get(hasher.hash_one(path)), |slot| {
+                *slot.text == *path
+            });
             if search.is_settled(top) {
                 return;
             }
@@ -93,24 +93,23 @@ impl<T: Routed> VirtualHost<T> {
             let Some(head) = leading_segments(path, length.into()) else {
                 continue;
             };
-            search.offer(
-                self.prefixes.get(hasher.hash_one(head)),
-                |pattern| matches!(pattern, PathMatch::Prefix(prefix) if **prefix == *head),
-            );
+            search.offer(self.prefixes.get(hasher.hash_one(head)), |slot| {
+                *slot.text == *head
+            });
             if search.is_settled(top) {
                 return;
             }
         }
         search.offer(
             &self.regexes,
-            |pattern| matches!(pattern, PathMatch::Regex(regex) if regex.is_match(path)),
+            |slot| matches!(&slot.route().path, PathMatch::Regex(regex) if regex.is_match(path)),
         );
     }
 
     /// The entry of `route`, or of what has its name and path.
     pub(super) fn get(&self, hasher: &RandomState, route: &Route) -> Option<&T> {
-        let is = |entry: &&T| is_same(*entry, route);
-        match &route.path {
+        let is = |slot: &&Slot<T>| slot.is(route);
+        let slot = match &route.path {
             PathMatch::Exact(path) => self.exact.get(hasher.hash_one(path)).find(is),
             PathMatch::Prefix(path) => self.prefixes.get(hasher.hash_one(path)).find(is),
             PathMatch::Template(template) => self
@@ -120,33 +119,34 @@ impl<T: Routed> VirtualHost<T> {
                 .iter()
                 .find(is),
             PathMatch::Regex(_) => self.regexes.iter().find(is),
-        }
+        };
+        slot.map(|slot| &slot.entry)
     }
 }
 
 impl<T: Routed + Clone> VirtualHost<T> {
     pub(super) fn insert(&mut self, hasher: &RandomState, entry: T) {
-        let by = entry.clone();
-        let route = by.route();
-        let before = |other: &T| precedes(other.route(), route);
+        let slot = Slot::new(entry.clone());
+        let route = entry.route();
+        let before = |other: &Slot<T>| precedes(other.route(), route);
         match &route.path {
-            PathMatch::Exact(path) => self.exact.insert(hasher.hash_one(path), entry, before),
+            PathMatch::Exact(path) => self.exact.insert(hasher.hash_one(path), slot, before),
             PathMatch::Prefix(path) => {
-                self.prefixes.insert(hasher.hash_one(path), entry, before);
+                self.prefixes.insert(hasher.hash_one(path), slot, before);
                 self.prefix_lengths.add(prefix_length(path));
             }
             PathMatch::Template(template) => {
                 let templates = Arc::make_mut(self.templates.get_or_insert_default());
-                templates.insert(template.segments(), hasher, entry);
+                templates.insert(template.segments(), hasher, slot);
             }
-            PathMatch::Regex(_) => conditions::insert(&mut self.regexes, entry),
+            PathMatch::Regex(_) => conditions::insert(&mut self.regexes, slot),
         }
         self.priorities.add(route.priority);
     }
 
     /// Takes out `route`, or what has its name and path.
     pub(super) fn remove(&mut self, hasher: &RandomState, route: &Route) -> Option<T> {
-        let is = |entry: &T| is_same(entry, route);
+        let is = |slot: &Slot<T>| slot.is(route);
         let removed = match &route.path {
             PathMatch::Exact(path) => self.exact.remove(hasher.hash_one(path), is),
             PathMatch::Prefix(path) => {
@@ -164,8 +164,8 @@ impl<T: Routed + Clone> VirtualHost<T> {
             }
             PathMatch::Regex(_) => conditions::remove(&mut self.regexes, route),
         }?;
-        self.priorities.remove(removed.route().priority);
-        Some(removed)
+        self.priorities.remove(removed.priority);
+        Some(removed.entry)
     }
 }
 
