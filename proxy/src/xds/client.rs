@@ -251,7 +251,7 @@ impl<'a, A: Apply + Sync> Stream<'a, A> {
             .await?
             .into_inner();
         self.opened();
-        let mut unsent: VecDeque<DeltaDiscoveryRequest> = VecDeque::new();
+        let mut unsent: VecDeque<Box<DeltaDiscoveryRequest>> = VecDeque::new();
         loop {
             let actions = tokio::select! {
                 outcome = wait(applying), if applying.is_some() => {
@@ -262,7 +262,7 @@ impl<'a, A: Apply + Sync> Stream<'a, A> {
                 permit = sender.reserve(), if !unsent.is_empty() => {
                     let permit = permit.map_err(|_| StreamError::Closed)?;
                     if let Some(request) = unsent.pop_front() {
-                        permit.send(request);
+                        permit.send(*request);
                     }
                     continue;
                 }
