@@ -54,7 +54,7 @@ pub(super) enum Action {
     /// Send this request.
     Send(Box<DeltaDiscoveryRequest>),
     /// Build this and put it in force, then say how it went with [`Session::applied`].
-    Apply(Push),
+    Apply(Box<Push>),
 }
 
 /// Why a stream cannot go on.
@@ -193,11 +193,11 @@ impl Session {
                 continue;
             }
             self.in_flight = Some(answers);
-            actions.push(Action::Apply(Push {
+            actions.push(Action::Apply(Box::new(Push {
                 base: self.held.clone(),
                 responses,
                 barrier: self.mode == Mode::Barrier,
-            }));
+            })));
         }
     }
 }

@@ -1,6 +1,11 @@
 //! The proxy's side of a discovery stream, against a server on loopback that says what each test
 //! has it say.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "all of this crate is tests, its helpers too"
+)]
+
 mod server;
 
 use std::{path::Path, sync::Arc};

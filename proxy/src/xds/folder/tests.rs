@@ -1,6 +1,6 @@
 //! On real files, with real events.
 
-use std::os::unix::fs::symlink;
+use std::{fs::File, io::Write as _, os::unix::fs::symlink};
 
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -88,6 +88,13 @@ impl Follower {
     }
 }
 
+/// Writes a file in one step, so that no reader sees half of it.
+fn put(folder: &TempDir, name: &str, text: &str) {
+    let temporary = folder.path().join(".new");
+    fs::write(&temporary, text).unwrap();
+    fs::rename(temporary, folder.path().join(name)).unwrap();
+}
+
 fn folder(files: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -101,8 +108,19 @@ async fn an_edit_is_one_update_of_what_changed() {
     let folder = folder(&[("c.yaml", CLUSTER), ("r.yml", &route("a", "/a"))]);
     let mut follower = Follower::start(folder.path());
     assert_eq!(follower.update().await, (1, "clusters/c routes/a".into()));
-    let both = format!("{}---\n{}", route("a", "/a"), route("b", "/b"));
-    fs::write(folder.path().join("r.yml"), both).unwrap();
+    let mut file = File::options()
+        .append(true)
+        .open(folder.path().join("r.yml"))
+        .unwrap();
+    file.write_all(
+        format!(
+            "---
+{}",
+            route("b", "/b")
+        )
+        .as_bytes(),
+    )
+    .unwrap();
     assert_eq!(follower.update().await, (2, "routes/b".into()));
     let held = follower.status.held();
     let version = |name: &str| {
@@ -127,14 +145,14 @@ async fn a_bad_edit_names_file_and_field_and_what_was_in_force_stays() {
     let folder = folder(&[("c.yaml", CLUSTER), ("r.yaml", &route("a", "/a"))]);
     let mut follower = Follower::start(folder.path());
     follower.update().await;
-    fs::write(folder.path().join("r.yaml"), route("a", "no-slash")).unwrap();
+    put(&folder, "r.yaml", &route("a", "no-slash"));
     let said = follower.refusal("match").await;
     assert!(
         said.contains("r.yaml: routes/a: match.path.prefix: "),
         "{said}"
     );
     fs::remove_file(folder.path().join("c.yaml")).unwrap();
-    fs::write(folder.path().join("r.yaml"), route("b", "/a")).unwrap();
+    put(&folder, "r.yaml", &route("b", "/a"));
     let said = follower.refusal("clusters/c").await;
     assert!(
         said.contains("r.yaml: routes/b: forward.clusters[0].name: there is no"),
@@ -142,7 +160,7 @@ async fn a_bad_edit_names_file_and_field_and_what_was_in_force_stays() {
     );
     assert_eq!(follower.status.report().served.unwrap().revision.number, 1);
 
-    fs::write(folder.path().join("c.yaml"), CLUSTER).unwrap();
+    put(&folder, "c.yaml", CLUSTER);
     assert_eq!(follower.update().await, (2, "routes/a routes/b".into()));
     // The status follows the update.
     let mut reports = follower.status.subscribe();
@@ -246,4 +264,20 @@ fn a_proxy_takes_what_goes_to_its_fleet_and_all_is_judged() {
         "{}",
         faults[0]
     );
+}
+
+#[test]
+fn the_documented_files_are_a_folder_that_holds_together() {
+    let text = include_str!("../../../../docs/operating-proxies.md");
+    let blocks = text.split("```yaml\n").skip(1);
+    let folder = tempfile::tempdir().unwrap();
+    for (index, block) in blocks.enumerate() {
+        let (yaml, _) = block.split_once("```").unwrap();
+        fs::write(folder.path().join(format!("{index}.yaml")), yaml).unwrap();
+    }
+    let found = read(folder.path()).unwrap();
+    let next = candidate(&found, "edge", &Held::default())
+        .unwrap()
+        .unwrap();
+    assert_eq!(next.changed.len(), 3);
 }

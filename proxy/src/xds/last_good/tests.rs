@@ -122,25 +122,52 @@ async fn the_newest_is_written_before_the_keeper_ends() {
     assert_eq!(kept.held.resources().len(), 6);
 }
 
-/// `cargo test --release -p fleetway-proxy -- --ignored --nocapture figures`
+/// `cargo test --release -p fleetway-proxy --lib -- --ignored --nocapture figures`
 #[test]
 #[ignore = "prints figures, checks nothing"]
 fn figures_at_a_hundred_thousand_routes() {
-    let saved = saved(100_000);
+    use fleetway_api::Kind;
+
+    use crate::xds::{
+        push::Push,
+        testing::{barrier, response, route},
+    };
+
     let state = tempfile::tempdir().unwrap();
-    for _ in 0..3 {
+    store(state.path(), "edge", &saved(100_000)).unwrap();
+    for round in 0..3 {
         let began = std::time::Instant::now();
-        let bytes = encode("edge", &saved).unwrap();
+        let before = resident();
+        let saved = load(state.path(), "edge").unwrap().unwrap();
+        let loaded = began.elapsed();
+        let per_route = resident().saturating_sub(before) / 100_000;
+        let began = std::time::Instant::now();
+        let bytes = encode("edge", &saved).unwrap().len();
         let encoded = began.elapsed();
         store(state.path(), "edge", &saved).unwrap();
         let stored = began.elapsed() - encoded;
+        let one = Push {
+            base: saved.held.clone(),
+            responses: vec![
+                response(Kind::Route, 8, "", vec![route("8", "r500", "c")], &[]),
+                barrier(8, ""),
+            ],
+            barrier: true,
+        };
         let began = std::time::Instant::now();
-        let loaded = load(state.path(), "edge").unwrap().unwrap();
+        let next = one.build().unwrap();
         println!(
-            "{} resources, {} bytes: encode {encoded:?}, store {stored:?}, load {:?}",
-            loaded.held.resources().len(),
-            bytes.len(),
-            began.elapsed()
+            "{} bytes: load {loaded:?}, encode {encoded:?}, encode and store {stored:?}; resident {per_route} bytes a route (round {round}); push of one route built in {:?}, {} changed",
+            bytes,
+            began.elapsed(),
+            next.changed.len(),
         );
     }
+}
+
+/// The memory of this process, in bytes.
+fn resident() -> usize {
+    let text = fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = text.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096
 }

@@ -67,7 +67,7 @@ impl Talk {
         for action in actions {
             match action {
                 Action::Send(request) => self.said.push(print(&request)),
-                Action::Apply(push) => self.applying.push_back(push),
+                Action::Apply(push) => self.applying.push_back(*push),
             }
         }
     }
