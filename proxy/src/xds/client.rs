@@ -251,7 +251,7 @@ impl<'a, A: Apply + Sync> Stream<'a, A> {
             .await?
             .into_inner();
         self.opened();
-        let mut unsent: VecDeque<DeltaDiscoveryRequest> = VecDeque::new();
+        let mut unsent: VecDeque<Box<DeltaDiscoveryRequest>> = VecDeque::new();
         loop {
             let actions = tokio::select! {
                 outcome = wait(applying), if applying.is_some() => {
@@ -262,7 +262,7 @@ impl<'a, A: Apply + Sync> Stream<'a, A> {
                 permit = sender.reserve(), if !unsent.is_empty() => {
                     let permit = permit.map_err(|_| StreamError::Closed)?;
                     if let Some(request) = unsent.pop_front() {
-                        permit.send(request);
+                        permit.send(*request);
                     }
                     continue;
                 }
@@ -303,10 +303,12 @@ impl<'a, A: Apply + Sync> Stream<'a, A> {
             }
             Err(faults) => {
                 let message = join(&faults);
-                tracing::error!(
-                    server = %self.server.address, serving = self.held.revision().number, faults = %message,
-                    "refused a configuration, what was in force stays"
-                );
+                if self.journal.is_new(&message) {
+                    tracing::error!(
+                        server = %self.server.address, serving = self.held.revision().number, faults = %message,
+                        "refused a configuration, what was in force stays"
+                    );
+                }
                 self.applier.status.refused(message);
                 Err(faults)
             }
@@ -316,7 +318,7 @@ impl<'a, A: Apply + Sync> Stream<'a, A> {
 
 /// Builds a push away from this thread, since a large one takes long, and puts it in force.
 async fn put_in_force<A: Apply + Sync>(
-    push: Push,
+    push: Box<Push>,
     server: Arc<str>,
     applier: &Applier<'_, A>,
 ) -> Result<Held, Vec<FieldError>> {
@@ -364,6 +366,19 @@ fn chain(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_logged_once_until_things_go_well() {
+        let mut journal = Journal::default();
+        assert!(journal.is_new("a: refused") && journal.is_new("b: refused"));
+        assert!(!journal.is_new("a: refused"));
+        journal.forget();
+        assert!(journal.is_new("a: refused"));
+        for line in 0..MAX_LOGGED {
+            journal.is_new(&line.to_string());
+        }
+        assert!(!journal.is_new("one more"));
+    }
 
     #[test]
     fn addresses_are_checked_at_the_start() {

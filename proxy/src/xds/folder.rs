@@ -211,24 +211,16 @@ fn candidate(
 ) -> Result<Option<Candidate>, Vec<FieldError>> {
     let revision = held.revision().next_counted(found.time_ms);
     let version = Version(revision.number.to_string().into());
-    let put = |id: &Id, read: &Read| {
-        // The version of a file's resource is the reload that last changed it.
-        let unchanged = held.wire(id) == Some(&read.wire);
-        let version = held
-            .resources()
-            .get(id)
-            .filter(|_| unchanged)
-            .map_or_else(|| version.clone(), |entry| entry.data.clone());
-        Edit::Put {
+    let put = |(id, read): (&Id, &Read)| {
+        let edit = Edit::Put {
             resource: read.resource.clone(),
-            version,
+            // The version of a file's resource is the reload that last changed it.
+            version: version.clone(),
             wire: read.wire.clone(),
-        }
+        };
+        (id.clone(), edit)
     };
-    let all = found
-        .documents
-        .iter()
-        .map(|(id, read)| (id.clone(), put(id, read)));
+    let all = found.documents.iter().map(put);
     Held::default()
         .edit(all.collect(), revision)
         .map_err(|faults| {
@@ -248,8 +240,8 @@ fn candidate(
     let puts = found
         .documents
         .iter()
-        .filter(|(_, read)| mine(read))
-        .map(|(id, read)| (id.clone(), put(id, read)));
+        .filter(|(id, read)| mine(read) && held.wire(id) != Some(&read.wire))
+        .map(put);
     let candidate = held.edit(gone.chain(puts).collect(), revision)?;
     Ok((!candidate.changed.is_empty()).then_some(candidate))
 }
@@ -317,7 +309,7 @@ fn read_file(path: &Path) -> io::Result<(String, i64)> {
     Ok((fs::read_to_string(path)?, time_ms))
 }
 
-fn encode(message: &v1::Resource) -> Vec<u8> {
+pub(super) fn encode(message: &v1::Resource) -> Vec<u8> {
     match &message.kind {
         Some(v1::resource::Kind::Cluster(message)) => message.encode_to_vec(),
         Some(v1::resource::Kind::Endpoints(message)) => message.encode_to_vec(),
@@ -325,6 +317,20 @@ fn encode(message: &v1::Resource) -> Vec<u8> {
         Some(v1::resource::Kind::Route(message)) => message.encode_to_vec(),
         None => Vec::new(),
     }
+}
+
+/// Whether an event may be one of the folder or of something in it.
+fn concerns(event: &notify::Event, folder: &Path) -> bool {
+    use notify::event::{AccessMode, EventKind};
+    // Reading the folder makes such events itself.
+    let only_read = matches!(
+        event.kind,
+        EventKind::Access(
+            AccessKind::Read | AccessKind::Open(_) | AccessKind::Close(AccessMode::Read)
+        )
+    );
+    let beside = |path: &PathBuf| path != folder && path.parent() == folder.parent();
+    !only_read && (event.paths.is_empty() || !event.paths.iter().all(beside))
 }
 
 /// Tells that something about the folder may have changed.
@@ -342,40 +348,30 @@ impl Watch {
             folder: folder.to_owned(),
             error,
         };
+        let folder = std::path::absolute(folder).map_err(|error| fault(error.into()))?;
         let hint = Arc::new(Notify::new());
         let waker = hint.clone();
+        let place = folder.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let kind = event.as_ref().map(|event| event.kind);
-            // Reading the folder makes such events itself.
-            let only_read = matches!(
-                kind,
-                Ok(notify::EventKind::Access(
-                    AccessKind::Read
-                        | AccessKind::Open(_)
-                        | AccessKind::Close(notify::event::AccessMode::Read)
-                ))
-            );
-            if !only_read {
+            if event.as_ref().map_or(true, |event| concerns(event, &place)) {
                 waker.notify_one();
             }
         })
         .map_err(fault)?;
         let mut watch = Self {
-            folder: folder.to_owned(),
+            folder,
             watcher,
             hint,
             watched: None,
         };
         watch.renew().map_err(fault)?;
         // The folder's own place, so that one put there instead is noticed.
-        let place = match folder.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        watch
-            .watcher
-            .watch(place, RecursiveMode::NonRecursive)
-            .map_err(fault)?;
+        if let (Some(parent), Some(_)) = (watch.folder.parent(), watch.folder.file_name()) {
+            watch
+                .watcher
+                .watch(parent, RecursiveMode::NonRecursive)
+                .map_err(fault)?;
+        }
         Ok(watch)
     }
 

@@ -13,6 +13,8 @@ mod last_good;
 mod push;
 mod session;
 mod status;
+#[cfg(test)]
+mod testing;
 
 use std::{
     io,

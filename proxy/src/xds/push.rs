@@ -178,7 +178,13 @@ fn read_resource(
     }
     let message = fleetway_api::decode_message(kind, &any.value)
         .map_err(|error| fault("", format!("cannot be decoded: {error}")))?;
-    let resource = Resource::read(message)?;
+    let resource = Resource::read(message).map_err(|mut faults| {
+        // Under the name it has on the stream, even where the one in the message is unusable.
+        for fault in &mut faults {
+            fault.resource.clone_from(&label);
+        }
+        faults
+    })?;
     if resource.name().as_str() != wire.name {
         return Err(fault(
             "name",

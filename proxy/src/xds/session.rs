@@ -52,9 +52,9 @@ const MAX_PUSH_BYTES: usize = 1 << 30;
 #[derive(Debug)]
 pub(super) enum Action {
     /// Send this request.
-    Send(DeltaDiscoveryRequest),
+    Send(Box<DeltaDiscoveryRequest>),
     /// Build this and put it in force, then say how it went with [`Session::applied`].
-    Apply(Push),
+    Apply(Box<Push>),
 }
 
 /// Why a stream cannot go on.
@@ -165,7 +165,7 @@ impl Session {
         let answers = self.in_flight.take().unwrap_or_default();
         let mut actions = answers
             .into_iter()
-            .map(|answer| Action::Send(answer.into_request(detail.clone())))
+            .map(|answer| answer.into_action(detail.clone()))
             .collect();
         self.proceed(&mut actions);
         actions
@@ -189,16 +189,15 @@ impl Session {
             let is_nothing = |response| is_barrier(response) && response.resources.is_empty();
             if responses.iter().all(is_nothing) {
                 // The word that there is no barrier, or none that is new: nothing to apply.
-                let sends = answers.into_iter().map(|answer| answer.into_request(None));
-                actions.extend(sends.map(Action::Send));
+                actions.extend(answers.into_iter().map(|answer| answer.into_action(None)));
                 continue;
             }
             self.in_flight = Some(answers);
-            actions.push(Action::Apply(Push {
+            actions.push(Action::Apply(Box::new(Push {
                 base: self.held.clone(),
                 responses,
                 barrier: self.mode == Mode::Barrier,
-            }));
+            })));
         }
     }
 }
@@ -231,13 +230,13 @@ impl Answer {
     }
 
     /// An ACK; with a detail, a NACK.
-    fn into_request(self, error_detail: Option<rpc::Status>) -> DeltaDiscoveryRequest {
-        DeltaDiscoveryRequest {
+    fn into_action(self, error_detail: Option<rpc::Status>) -> Action {
+        Action::Send(Box::new(DeltaDiscoveryRequest {
             type_url: self.type_url,
             response_nonce: self.nonce,
             error_detail,
             ..DeltaDiscoveryRequest::default()
-        }
+        }))
     }
 }
 
