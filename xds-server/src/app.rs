@@ -11,10 +11,11 @@ use std::{
 };
 
 use anyhow::Context as _;
+use axum::serve::ListenerExt as _;
 use serde::Serialize;
 use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
 
 use crate::{
     commit::Committer,
@@ -24,6 +25,12 @@ use crate::{
     rest,
     store::{SledStore, write_atomically},
 };
+
+/// A proxy that does not answer a ping within the time-out is gone.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the discovery streams are given to end once there is nothing more to send.
+const STREAMS_END: Duration = Duration::from_secs(1);
 
 /// A server that runs.
 #[derive(Debug)]
@@ -70,17 +77,21 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         stopping: stopping.clone(),
     });
     let rest_task = tokio::spawn({
-        let service = axum::serve(rest_socket, rest::router(app.clone()))
+        let socket = rest_socket.tap_io(|stream| {
+            // Without it answers come later, nothing else.
+            let _slower = stream.set_nodelay(true);
+        });
+        let service = axum::serve(socket, rest::router(app.clone()))
             .with_graceful_shutdown(stopping.clone().cancelled_owned());
         async move { service.await.context("serving REST") }
     });
     let xds_task = tokio::spawn({
+        let incoming = TcpIncoming::from(xds_socket).with_nodelay(Some(true));
         let service = tonic::transport::Server::builder()
+            .http2_keepalive_interval(Some(PING_EVERY))
+            .http2_keepalive_timeout(Some(PING_TIMEOUT))
             .add_routes(discovery)
-            .serve_with_incoming_shutdown(
-                TcpListenerStream::new(xds_socket),
-                stopping.cancelled_owned(),
-            );
+            .serve_with_incoming_shutdown(incoming, stopping.cancelled_owned());
         async move { service.await.context("serving discovery streams") }
     });
     let addresses = Addresses {
@@ -116,23 +127,16 @@ impl Running {
     pub async fn stop(self) -> anyhow::Result<()> {
         let Self {
             app,
-            tasks,
+            tasks: [rest, xds],
             drain_timeout,
             ..
         } = self;
         app.ready.store(false, Ordering::Release);
         app.stopping.cancel();
-        let deadline = tokio::time::Instant::now() + drain_timeout;
-        for mut task in tasks {
-            match tokio::time::timeout_at(deadline, &mut task).await {
-                Ok(ended) => ended??,
-                Err(_) => {
-                    tracing::warn!("requests were still in flight when the time to stop was over");
-                    task.abort();
-                }
-            }
-        }
-        Ok(())
+        end(rest, drain_timeout, "REST requests").await?;
+        // With the writer goes the source of new states, on which the streams end.
+        drop(app);
+        end(xds, STREAMS_END, "discovery streams").await
     }
 
     /// Waits until serving fails. Does not return while all is well.
@@ -146,6 +150,20 @@ impl Running {
             ended = xds => ended?,
         }
     }
+}
+
+/// Waits until serving has ended, for so long.
+async fn end(
+    mut task: JoinHandle<anyhow::Result<()>>,
+    time: Duration,
+    what: &str,
+) -> anyhow::Result<()> {
+    if let Ok(ended) = tokio::time::timeout(time, &mut task).await {
+        return ended?;
+    }
+    tracing::warn!("{what} were still open when the time to stop was over");
+    task.abort();
+    Ok(())
 }
 
 async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
