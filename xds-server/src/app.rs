@@ -15,22 +15,16 @@ use axum::serve::ListenerExt as _;
 use serde::Serialize;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
 
 use crate::{
     commit::Committer,
     config::Config,
+    delta,
     fleet::Fleet,
     metrics::Metrics,
     rest,
     store::{SledStore, write_atomically},
 };
-
-/// A proxy that does not answer a ping within the time-out is gone.
-const PING_EVERY: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long the discovery streams are given to end once there is nothing more to send.
-const STREAMS_END: Duration = Duration::from_secs(1);
 
 /// A server that runs.
 #[derive(Debug)]
@@ -66,11 +60,10 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let xds_socket = bind(config.xds, "xds").await?;
     let (rest_address, xds_address) = (rest_socket.local_addr()?, xds_socket.local_addr()?);
     let fleet = Arc::new(Fleet::default());
-    let discovery = tonic::service::Routes::default();
     let stopping = CancellationToken::new();
     let app = Arc::new(rest::App {
         committer,
-        fleet,
+        fleet: fleet.clone(),
         metrics: Metrics::default(),
         ready: AtomicBool::new(false),
         max_body_bytes: config.max_body_bytes,
@@ -86,12 +79,18 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         async move { service.await.context("serving REST") }
     });
     let xds_task = tokio::spawn({
-        let incoming = TcpIncoming::from(xds_socket).with_nodelay(Some(true));
-        let service = tonic::transport::Server::builder()
-            .http2_keepalive_interval(Some(PING_EVERY))
-            .http2_keepalive_timeout(Some(PING_TIMEOUT))
-            .add_routes(discovery)
-            .serve_with_incoming_shutdown(incoming, stopping.cancelled_owned());
+        let snapshots = app.committer.subscribe();
+        let options = delta::Options {
+            drain_timeout: config.drain_timeout,
+            ..Default::default()
+        };
+        let service = delta::serve(
+            xds_socket,
+            snapshots,
+            fleet,
+            options,
+            stopping.cancelled_owned(),
+        );
         async move { service.await.context("serving discovery streams") }
     });
     let addresses = Addresses {
@@ -127,16 +126,23 @@ impl Running {
     pub async fn stop(self) -> anyhow::Result<()> {
         let Self {
             app,
-            tasks: [rest, xds],
+            tasks,
             drain_timeout,
             ..
         } = self;
         app.ready.store(false, Ordering::Release);
         app.stopping.cancel();
-        end(rest, drain_timeout, "REST requests").await?;
-        // With the writer goes the source of new states, on which the streams end.
-        drop(app);
-        end(xds, STREAMS_END, "discovery streams").await
+        let deadline = tokio::time::Instant::now() + drain_timeout;
+        for mut task in tasks {
+            match tokio::time::timeout_at(deadline, &mut task).await {
+                Ok(ended) => ended??,
+                Err(_) => {
+                    tracing::warn!("requests were still in flight when the time to stop was over");
+                    task.abort();
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Waits until serving fails. Does not return while all is well.
@@ -150,20 +156,6 @@ impl Running {
             ended = xds => ended?,
         }
     }
-}
-
-/// Waits until serving has ended, for so long.
-async fn end(
-    mut task: JoinHandle<anyhow::Result<()>>,
-    time: Duration,
-    what: &str,
-) -> anyhow::Result<()> {
-    if let Ok(ended) = tokio::time::timeout(time, &mut task).await {
-        return ended?;
-    }
-    tracing::warn!("{what} were still open when the time to stop was over");
-    task.abort();
-    Ok(())
 }
 
 async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {

@@ -6,6 +6,7 @@
 pub mod app;
 pub mod commit;
 pub mod config;
+pub mod delta;
 pub mod fleet;
 pub mod metrics;
 pub mod rest;
