@@ -1,10 +1,11 @@
 //! Where the state is kept: a trait with one atomic, ordered, durable commit.
 
+mod files;
 mod record;
 mod sled;
 
+pub(crate) use self::files::write_atomically;
 pub use self::sled::SledStore;
-pub(crate) use self::sled::write_atomically;
 
 use fleetway_api::{Id, proto::v1};
 

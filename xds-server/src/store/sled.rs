@@ -17,7 +17,6 @@
 
 use std::{
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::SystemTime,
@@ -34,6 +33,7 @@ use sled::{
 
 use super::{
     Commit, Loaded, Receipt, RevisionHead, Store, StoreError,
+    files::{LOCK, Lock, sync_changed, sync_folder, wait_for_inherited_lock},
     record::{StoredHead, StoredReceipt, StoredRecord, damaged},
 };
 
@@ -43,8 +43,6 @@ const FORMAT_KEY: &[u8] = b"format";
 const REVISION_KEY: &[u8] = b"revision";
 /// The folder of sled's files within the data directory.
 const FOLDER: &str = "store";
-/// Locked while a process has the directory open.
-const LOCK: &str = "lock";
 /// The state is read once, at the start; the cache only serves the log.
 const CACHE_BYTES: u64 = 64 << 20;
 const RECEIPT_LIFE_MS: i64 = 24 * 3600 * 1000;
@@ -63,7 +61,7 @@ pub struct SledStore {
     /// again. Held while writing.
     failed: Mutex<Option<String>>,
     /// Locked until the store is dropped; the last field, so that sled closes first.
-    _lock: fs::File,
+    _lock: Lock,
 }
 
 #[derive(Debug)]
@@ -101,25 +99,10 @@ impl SledStore {
         };
         fs::create_dir_all(dir).map_err(|error| io("create the data directory", error))?;
         refuse_foreign(dir).map_err(|error| io("read the data directory", error))??;
-        let lock = fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(dir.join(LOCK))
-            .map_err(|error| io("write to the data directory", error))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                return Err(StoreError::Locked(format!(
-                    "another fleetway-xds has the data directory {} open: stop it first, or give this one another --data",
-                    dir.display()
-                )));
-            }
-            Err(fs::TryLockError::Error(error)) => {
-                return Err(io("lock the data directory", error));
-            }
-        }
+        let lock = Lock::take(dir).map_err(|error| io("lock the data directory", error))??;
         let folder = dir.join(FOLDER);
+        wait_for_inherited_lock(&folder.join("db"))
+            .map_err(|error| io("open the store's file in", error))?;
         let database = sled::Config::new()
             .path(&folder)
             .cache_capacity(CACHE_BYTES)
@@ -447,49 +430,6 @@ fn check_format(database: &sled::Db, dir: &Path) -> Result<(), StoreError> {
         ))),
         _ => Err(foreign()),
     }
-}
-
-/// Syncs a folder's entries, so that a new file is found after a power failure.
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    fs::File::open(folder)?.sync_all()
-}
-
-/// Syncs every file of a folder that changed at or after `since`.
-fn sync_changed(folder: &Path, since: SystemTime) -> std::io::Result<()> {
-    // File times are coarser than the clock.
-    let since = since
-        .checked_sub(std::time::Duration::from_secs(2))
-        .unwrap_or(since);
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        // A file that is gone by now holds nothing that counts.
-        let Ok(modified) = entry.metadata().and_then(|metadata| metadata.modified()) else {
-            continue;
-        };
-        if modified >= since
-            && let Ok(file) = fs::File::open(entry.path())
-        {
-            file.sync_all()?;
-        }
-    }
-    sync_folder(folder)
-}
-
-/// Replaces a file whole: what reads it sees the old content or the new.
-///
-/// # Errors
-/// When the folder cannot be written.
-pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".new");
-    let temporary = folder.join(name);
-    let mut file = fs::File::create(&temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    sync_folder(folder)
 }
 
 fn resource_key(id: &Id) -> String {

@@ -8,8 +8,9 @@
 
 mod binary;
 mod config;
+mod lists;
 mod model;
 mod openapi;
-mod rest;
+mod resources;
 mod support;
 mod transactions;
