@@ -478,7 +478,6 @@ impl Session {
                 subscription: &tracked.subscription,
             };
             let delta = diff(&view, &tracked.base, &owed, new);
-            // The barrier says that there is nothing; no empty response has to.
             let part = Part::new(kind, delta.all, delta.upserts, false)
                 .and_removed(delta.removed)
                 .and_removed(delta.absent);
