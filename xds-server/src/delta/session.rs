@@ -394,7 +394,8 @@ impl Session {
             .initial_resource_versions
             .get(BARRIER_NAME)
             .and_then(|version| version.parse().ok())
-            .filter(|claimed| *claimed <= self.snapshot.revision());
+            // Of the newest one only an acknowledgement is believed.
+            .filter(|claimed| *claimed < self.snapshot.revision());
         Ok(())
     }
 
