@@ -143,23 +143,24 @@ pub fn resume(view: &View<'_>, versions: &HashMap<String, String>, snapshot: &Sn
         answer: view.subscription.owed().answer,
         ..Owed::default()
     };
-    let current = |entry: &Entry| {
-        versions
-            .get(entry.resource.name().as_str())
-            .and_then(|version| version.parse().ok())
-            == Some(entry.data.version)
-    };
+    let mut met = 0;
     if view.subscription.is_wildcard() {
-        for entry in view.all(snapshot).filter(|entry| !current(entry)) {
-            owed.names
-                .insert(entry.resource.name().as_str().into(), Why::Held);
+        for entry in view.all(snapshot) {
+            let name = entry.resource.name().as_str();
+            let version = versions.get(name);
+            met += usize::from(version.is_some());
+            if version.and_then(|version| version.parse().ok()) != Some(entry.data.version) {
+                owed.names.insert(name.into(), Why::Held);
+            }
         }
     }
-    for name in versions.keys().map(String::as_str) {
-        if view.subscription.wants(name)
-            && view.get(snapshot, name).is_none_or(|entry| !current(entry))
-        {
-            owed.names.insert(name.into(), Why::Held);
+    // As a rule every version was met by now, and there is no second look at each.
+    if met < versions.len() {
+        for (name, version) in versions {
+            let current = |entry: &Arc<Entry>| version.parse() == Ok(entry.data.version);
+            if view.subscription.wants(name) && !view.get(snapshot, name).is_some_and(current) {
+                owed.names.insert(name.as_str().into(), Why::Held);
+            }
         }
     }
     for name in view.subscription.owed().names.keys() {

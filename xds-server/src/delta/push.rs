@@ -253,27 +253,31 @@ impl Push {
 
     /// Whether a response may go out now.
     pub(super) fn has_piece(&self) -> bool {
-        !self.parts.is_empty() && !(self.stepwise && !self.unanswered.is_empty())
+        !self.parts.is_empty() && (!self.stepwise || self.unanswered.is_empty())
     }
 
     /// The next response, to be sent under `nonce`.
     pub(super) fn next_piece(&mut self, nonce: u64, fleet: &str) -> Option<Piece> {
-        if !self.has_piece() {
-            return None;
+        while self.has_piece() {
+            let part = self.parts.front_mut()?;
+            let subject = part.subject;
+            // A push that is refused as a whole goes back to its base: nothing to keep.
+            let (resources, removed, carried) = part.cut(&self.snapshot, fleet, self.stepwise);
+            if part.is_empty() {
+                self.parts.pop_front();
+            }
+            if !self.stepwise && resources.is_empty() && removed.is_empty() {
+                // The barrier says that there is nothing.
+                continue;
+            }
+            self.unanswered.insert(nonce, (subject, carried));
+            return Some(Piece {
+                subject,
+                resources,
+                removed,
+            });
         }
-        let part = self.parts.front_mut()?;
-        let subject = part.subject;
-        // A push that is refused as a whole goes back to its base: nothing to keep.
-        let (resources, removed, carried) = part.cut(&self.snapshot, fleet, self.stepwise);
-        if part.is_empty() {
-            self.parts.pop_front();
-        }
-        self.unanswered.insert(nonce, (subject, carried));
-        Some(Piece {
-            subject,
-            resources,
-            removed,
-        })
+        None
     }
 
     /// Takes the answer to a response. `None` if it is not one of an unanswered response.

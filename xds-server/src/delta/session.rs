@@ -394,7 +394,8 @@ impl Session {
             .initial_resource_versions
             .get(BARRIER_NAME)
             .and_then(|version| version.parse().ok())
-            .filter(|claimed| *claimed <= self.snapshot.revision());
+            // Of the newest one only an acknowledgement is believed.
+            .filter(|claimed| *claimed < self.snapshot.revision());
         Ok(())
     }
 
@@ -478,7 +479,6 @@ impl Session {
                 subscription: &tracked.subscription,
             };
             let delta = diff(&view, &tracked.base, &owed, new);
-            // The barrier says that there is nothing; no empty response has to.
             let part = Part::new(kind, delta.all, delta.upserts, false)
                 .and_removed(delta.removed)
                 .and_removed(delta.absent);

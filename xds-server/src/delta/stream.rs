@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     future::{Future, Ready, ready},
     net::SocketAddr,
+    pin::pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -40,6 +41,10 @@ const MAX_REQUEST: usize = 64 * 1024 * 1024;
 const WAITING_RESPONSES: usize = 2;
 /// How long a closing stream waits for room to say why.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long a client may take to say who it is.
+const FIRST_REQUEST: Duration = Duration::from_secs(30);
+/// The most streams on one connection.
+const STREAMS_PER_CONNECTION: u32 = 1024;
 /// How much a client may send ahead on one stream, in bytes.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 
@@ -94,6 +99,7 @@ pub async fn serve(
         .http2_keepalive_interval(Some(options.keepalive_interval))
         .http2_keepalive_timeout(Some(options.keepalive_timeout))
         .initial_stream_window_size(STREAM_WINDOW)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .add_service(discovery)
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),
@@ -212,6 +218,7 @@ impl Stream {
         outbound: mpsc::Sender<Result<Response, Status>>,
         closing: CancellationToken,
     ) {
+        let mut silence = pin!(tokio::time::sleep(FIRST_REQUEST));
         let end = loop {
             tokio::select! {
                 request = inbound.message() => match request {
@@ -239,6 +246,9 @@ impl Stream {
                     }
                 }
                 () = outbound.closed() => break None,
+                () = &mut silence, if self.listed.is_none() => {
+                    break Some(Status::deadline_exceeded("no request came on this stream"));
+                }
                 () = closing.cancelled() => break Some(shutting_down()),
             }
             if let Some(listed) = &mut self.listed {

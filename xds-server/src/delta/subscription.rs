@@ -136,7 +136,7 @@ impl Subscription {
     /// How many names it subscribes to; `None` for all of them.
     #[must_use]
     pub fn count(&self) -> Option<usize> {
-        (!self.wildcard).then(|| self.names.len())
+        (!self.wildcard).then_some(self.names.len())
     }
 
     /// How many names are kept because the client asked for them.

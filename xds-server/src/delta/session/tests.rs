@@ -1,7 +1,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use envoy_types::pb::{
-    envoy::{config::core::v3::Node, service::discovery::v3::Resource},
+    envoy::{
+        config::core::v3::{Node, node::UserAgentVersionType},
+        service::discovery::v3::Resource,
+    },
     google::rpc::Status,
 };
 use fleetway_api::proto::type_url;
@@ -32,8 +35,6 @@ pub(super) fn node(barrier: bool) -> Node {
         ..Node::default()
     }
 }
-
-use envoy_types::pb::envoy::config::core::v3::node::UserAgentVersionType;
 
 pub(super) fn request(url: &str) -> DeltaDiscoveryRequest {
     DeltaDiscoveryRequest {
@@ -360,6 +361,13 @@ fn a_refusal_ends_a_plain_push_and_keeps_what_was_accepted() {
     );
     assert_eq!(session.facts().live_revision, Some(3));
     assert_eq!(session.facts().refusal, None);
+}
+
+#[test]
+fn a_barrier_alone_says_that_there_is_nothing() {
+    let mut session = open(&Arc::default(), true, &EVERYTHING);
+    assert_eq!(settle(&mut session), ["Revision +revision"]);
+    assert_eq!(session.facts().live_revision, Some(0));
 }
 
 #[test]

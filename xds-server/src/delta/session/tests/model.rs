@@ -92,11 +92,12 @@ impl Client {
                 .flatten()
                 .cloned()
                 .collect();
-            if self.wildcard.get(&kind) == Some(&true) {
-                names.push(WILDCARD.to_owned());
-            }
-            if names.is_empty() {
-                continue;
+            match (self.wildcard.get(&kind), names.is_empty()) {
+                // Half the kinds in the older way: nothing stands for everything.
+                (Some(true), true) if kind.index() % 2 == 0 => {}
+                (Some(true), _) => names.push(WILDCARD.to_owned()),
+                (_, true) => continue,
+                (_, false) => {}
             }
             let held = self.held.iter().filter(|((of, _), _)| *of == kind);
             requests.push(DeltaDiscoveryRequest {
@@ -291,7 +292,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
     fn a_client_ends_with_the_servers_state(
@@ -324,20 +325,18 @@ proptest! {
         events in prop::collection::vec(events(), 0..120),
     ) {
         let mut world = World::new(true);
-        let mut states = vec![world.snapshot.clone()];
+        let mut states = BTreeMap::from([(0, world.snapshot.clone())]);
         for event in &events {
             if matches!(event, Event::Subscribe(..) | Event::Unsubscribe(..)) {
                 continue;
             }
             let live = world.client.live;
             world.happens(event);
-            if world.snapshot.revision() as usize == states.len() {
-                states.push(world.snapshot.clone());
-            }
+            states.insert(world.snapshot.revision(), world.snapshot.clone());
             if world.client.live != live {
                 let newest = std::mem::replace(
                     &mut world.snapshot,
-                    states[world.client.live as usize].clone(),
+                    states[&world.client.live].clone(),
                 );
                 prop_assert_eq!(&world.client.held, &world.expected());
                 world.snapshot = newest;
