@@ -200,8 +200,9 @@ impl<T> ResourceSet<T> {
         let mut other_faults = false;
         for (id, how) in touched {
             if let Some(entry) = self.get(id) {
+                let known = errors.len();
                 self.judge_one(&entry.resource, touched, &mut errors);
-                other_faults |= !errors.is_empty();
+                other_faults |= errors.len() > known;
             } else {
                 // Referrers that were themselves changed report the missing target as theirs.
                 let left: Vec<Id> = self
@@ -328,3 +329,6 @@ fn still_referenced(id: &Id, by: &[Id]) -> FieldError {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests;
