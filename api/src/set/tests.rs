@@ -201,7 +201,7 @@ fn assert_same_indexes(set: &ResourceSet<()>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn a_set_accepts_what_a_check_of_everything_accepts(

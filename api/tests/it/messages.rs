@@ -8,13 +8,94 @@ use proptest::{collection::vec, option, prelude::*};
 /// Texts that a careless writer or reader changes, and any others.
 fn text() -> impl Strategy<Value = String> {
     let tricky = proptest::sample::select(vec![
-        "", " ", "~", "null", "Null", "true", "yes", "No", "on", "y", "0", "1", "007", "0x1f", "0o17",
-        "1e3", "-1", "+1", ".5", "1.", ".inf", "-.INF", ".NaN", "1_000", "12:30:45", "2026-01-01",
-        "- a", "-", "--", "---", "...", "? a", ": a", "a: b", "a:", "# a", "a #b", "#", "[a]", "{a}",
-        "[", "{", "]", "}", ",", "&a", "*a", "!a", "!!str a", "|", ">", "|-", "'", "\"", "%a", "@a",
-        "`a`", "<<", "=", "\\", "\\n", "\n", "a\n", "a\nb", "a\n\nb\n\n", "\na", " a", "a ", "\ta",
-        "a\t", "\r", "\r\n", "a\rb", "  a\n b", "\u{0}", "\u{1b}[31m", "\u{7f}", "\u{85}", "\u{a0}",
-        "\u{2028}", "\u{feff}", "\u{feff}a", "ä", "日本", "🙂", "\u{10ffff}", "\u{d7ff}", "\u{fffe}",
+        "",
+        " ",
+        "~",
+        "null",
+        "Null",
+        "true",
+        "yes",
+        "No",
+        "on",
+        "y",
+        "0",
+        "1",
+        "007",
+        "0x1f",
+        "0o17",
+        "1e3",
+        "-1",
+        "+1",
+        ".5",
+        "1.",
+        ".inf",
+        "-.INF",
+        ".NaN",
+        "1_000",
+        "12:30:45",
+        "2026-01-01",
+        "- a",
+        "-",
+        "--",
+        "---",
+        "...",
+        "? a",
+        ": a",
+        "a: b",
+        "a:",
+        "# a",
+        "a #b",
+        "#",
+        "[a]",
+        "{a}",
+        "[",
+        "{",
+        "]",
+        "}",
+        ",",
+        "&a",
+        "*a",
+        "!a",
+        "!!str a",
+        "|",
+        ">",
+        "|-",
+        "'",
+        "\"",
+        "%a",
+        "@a",
+        "`a`",
+        "<<",
+        "=",
+        "\\",
+        "\\n",
+        "\n",
+        "a\n",
+        "a\nb",
+        "a\n\nb\n\n",
+        "\na",
+        " a",
+        "a ",
+        "\ta",
+        "a\t",
+        "\r",
+        "\r\n",
+        "a\rb",
+        "  a\n b",
+        "\u{0}",
+        "\u{1b}[31m",
+        "\u{7f}",
+        "\u{85}",
+        "\u{a0}",
+        "\u{2028}",
+        "\u{feff}",
+        "\u{feff}a",
+        "ä",
+        "日本",
+        "🙂",
+        "\u{10ffff}",
+        "\u{d7ff}",
+        "\u{fffe}",
     ])
     .prop_map(str::to_owned);
     prop_oneof![3 => tricky, 2 => any::<String>(), 1 => "[a-z /{}*]{0,90}"]
@@ -31,8 +112,10 @@ fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
 /// A name a document is taken with.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
-        proptest::sample::select(vec!["null", "true", "no", "1", "1e3", "0x1f", "1.5", "a-b_c.d"])
-            .prop_map(str::to_owned),
+        proptest::sample::select(vec![
+            "null", "true", "no", "1", "1e3", "0x1f", "1.5", "a-b_c.d"
+        ])
+        .prop_map(str::to_owned),
         "[a-z0-9]([a-z0-9._-]{0,20}[a-z0-9])?",
     ]
 }
@@ -49,12 +132,13 @@ fn endpoints() -> impl Strategy<Value = Vec<v1::Endpoint>> {
 }
 
 fn cluster() -> impl Strategy<Value = v1::Cluster> {
-    let pool = (option::of(duration()), option::of(any::<u32>())).prop_map(
-        |(idle_timeout, max_idle)| v1::ConnectionPool {
-            idle_timeout,
-            max_idle,
-        },
-    );
+    let pool =
+        (option::of(duration()), option::of(any::<u32>())).prop_map(|(idle_timeout, max_idle)| {
+            v1::ConnectionPool {
+                idle_timeout,
+                max_idle,
+            }
+        });
     (
         name(),
         texts(),
@@ -168,8 +252,7 @@ fn forward() -> impl Strategy<Value = v1::Forward> {
             Path::Template(text)
         }
     });
-    let rewrite =
-        (option::of(path), text()).prop_map(|(path, host)| v1::Rewrite { path, host });
+    let rewrite = (option::of(path), text()).prop_map(|(path, host)| v1::Rewrite { path, host });
     (
         vec(cluster, 0..3),
         option::of(duration()),
@@ -254,16 +337,17 @@ fn route() -> impl Strategy<Value = v1::Route> {
 }
 
 /// A message of any kind. Its shape is right; what it says mostly is not.
-pub fn message() -> impl Strategy<Value = v1::Resource> {
+pub(crate) fn message() -> impl Strategy<Value = v1::Resource> {
     use v1::resource::Kind;
-    let endpoints = (name(), texts(), labels(), endpoints()).prop_map(
-        |(name, fleets, labels, endpoints)| v1::Endpoints {
-            name,
-            fleets,
-            labels,
-            endpoints,
-        },
-    );
+    let endpoints =
+        (name(), texts(), labels(), endpoints()).prop_map(|(name, fleets, labels, endpoints)| {
+            v1::Endpoints {
+                name,
+                fleets,
+                labels,
+                endpoints,
+            }
+        });
     prop_oneof![
         2 => cluster().prop_map(Kind::Cluster),
         1 => endpoints.prop_map(Kind::Endpoints),

@@ -22,7 +22,7 @@ fn read_again(document: &Value, format: Format) -> Result<v1::Resource, TestCase
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn a_message_is_the_same_after_json_and_after_yaml(message in message()) {

@@ -20,8 +20,6 @@ fn text(document: Option<&Value>) -> String {
     if let Value::Object(fields) = &mut document {
         fields.shift_remove("meta");
     }
-    // A colour code in a value is not to reach the terminal; YAML has no control characters but
-    // the line end.
     document::to_text(&[document], Format::Yaml)
 }
 

@@ -99,6 +99,8 @@ impl Output {
     ) -> anyhow::Result<()> {
         let text = diff::unified(before, after);
         for line in text.lines() {
+            // A colour code in a value is not to reach the terminal.
+            let line = &line.replace(char::is_control, " ");
             let line = match line.as_bytes().first() {
                 Some(b'+') => self.paint(Colour::Good, line),
                 Some(b'-') => self.paint(Colour::Bad, line),
