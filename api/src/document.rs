@@ -61,6 +61,45 @@ pub fn parse(text: &str, format: Format) -> Result<Vec<Value>, FieldError> {
         .collect())
 }
 
+/// Reads a text that holds one document, as the body of a request does.
+///
+/// # Errors
+/// When the text is not well-formed, gives a key twice, or holds none or several.
+pub fn parse_one(text: &str, format: Format) -> Result<Value, FieldError> {
+    let fault = |error: String| FieldError::new("", "", error);
+    match format {
+        Format::Json => strict::json(text).map_err(fault),
+        Format::Yaml => {
+            let mut documents = strict::yaml(text).map_err(fault)?;
+            match (documents.pop(), documents.len()) {
+                (Some(document), 0) => Ok(document),
+                (None, _) => Err(fault("holds no document".to_owned())),
+                (Some(_), more) => Err(fault(format!(
+                    "holds {} documents where one is expected",
+                    more + 1
+                ))),
+            }
+        }
+    }
+}
+
+/// Which resource a message is. What else it says is not looked at.
+///
+/// # Errors
+/// When it has no kind or its name is none.
+pub fn id_of(message: &v1::Resource) -> Result<Id, FieldError> {
+    let (kind, name) = match &message.kind {
+        Some(v1::resource::Kind::Cluster(message)) => (Kind::Cluster, &message.name),
+        Some(v1::resource::Kind::Endpoints(message)) => (Kind::Endpoints, &message.name),
+        Some(v1::resource::Kind::Listener(message)) => (Kind::Listener, &message.name),
+        Some(v1::resource::Kind::Route(message)) => (Kind::Route, &message.name),
+        None => return Err(FieldError::new("", "", "a resource without a kind")),
+    };
+    Name::new(name)
+        .map(|name| Id::new(kind, name))
+        .map_err(|error| FieldError::new(kind.plural(), "name", error.to_string()))
+}
+
 /// Reads one document. `place` names it in errors while it has no usable name of its own.
 ///
 /// # Errors
@@ -246,12 +285,22 @@ fn shape<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, Vec<(Stri
             Err(error) => error,
         };
         let path: Vec<Segment> = error.path().iter().cloned().collect();
-        let message = error.into_inner().to_string();
-        faults.push((print_path(&path), plain(&message)));
+        faults.push(explain(&path, &error.into_inner().to_string()));
         if faults.len() == MAX_FAULTS || !cut(&mut document, &path) {
             return Err(faults);
         }
     }
+}
+
+/// Makes a value of a document's part.
+///
+/// # Errors
+/// The first fault of its shape: the field's path and the reason.
+pub(crate) fn read_strictly<T: DeserializeOwned>(value: &Value) -> Result<T, (String, String)> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path: Vec<Segment> = error.path().iter().cloned().collect();
+        explain(&path, &error.into_inner().to_string())
+    })
 }
 
 fn print_path(path: &[Segment]) -> String {
@@ -303,10 +352,23 @@ fn cut(document: &mut Value, path: &[Segment]) -> bool {
     }
 }
 
-/// The parser's message in the words of a document: no backquotes, no position in a text that
-/// nobody sees.
-fn plain(message: &str) -> String {
-    message.replace('`', "\"")
+/// The parser's message in the words of a document, with the field's path: no backquotes, no
+/// position in a text that nobody sees.
+fn explain(path: &[Segment], message: &str) -> (String, String) {
+    let mut field = print_path(path);
+    // A key given twice was refused before this: what meets here are two fields of a choice.
+    let twice = message
+        .strip_prefix("duplicate field `")
+        .and_then(|rest| rest.split_once('`'));
+    let Some((name, _)) = twice else {
+        return (field, message.replace('`', "\""));
+    };
+    if !field.is_empty() {
+        field.push('.');
+    }
+    field.push_str(name);
+    let message = "is set beside another of which only one can be: take one of them out";
+    (field, message.to_owned())
 }
 
 #[cfg(test)]

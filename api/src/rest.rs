@@ -2,10 +2,10 @@
 //!
 //! Resources themselves travel as documents ([`crate::document`]). Times are RFC 3339 in UTC.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::{FieldError, Id};
+use crate::{FieldError, Id, Kind, Name};
 
 /// The media type of errors, RFC 9457.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -49,11 +49,37 @@ pub struct Operation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub put: Option<Value>,
     /// The resource to delete; it must exist.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "strict_id",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub delete: Option<Id>,
     /// The version the resource must have, as a decimal string; `"0"`: it must not exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_version: Option<String>,
+}
+
+impl Operation {
+    /// Reads one operation of a transaction.
+    ///
+    /// # Errors
+    /// When it is not of this shape: the field's path and the reason.
+    pub fn read(value: Value) -> Result<Self, (String, String)> {
+        crate::document::read_strictly(&value)
+    }
+}
+
+/// An [`Id`] with nothing beside it. The type itself cannot refuse that, as others hold it flat.
+fn strict_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Id>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Strict {
+        kind: Kind,
+        name: Name,
+    }
+    let id = Option::<Strict>::deserialize(deserializer)?;
+    Ok(id.map(|Strict { kind, name }| Id { kind, name }))
 }
 
 /// What a write did.

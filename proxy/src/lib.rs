@@ -1,3 +1,21 @@
 //! The Fleetway proxy.
+//!
+//! Configuration comes in one way: [`xds`] → [`snapshot`] (build, then one swap). Requests go one
+//! way: [`listener`] → [`connection`] → [`http`] → [`route`] → [`cluster`] → [`upstream`], and
+//! back.
 
+pub mod admin;
+pub mod app;
+pub mod cluster;
+pub mod config;
+pub mod connection;
+pub mod http;
+pub mod http1;
+pub mod listener;
+pub mod route;
+pub mod runtime;
 pub mod snapshot;
+pub mod telemetry;
+pub mod upstream;
+pub mod worker;
+pub mod xds;

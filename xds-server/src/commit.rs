@@ -160,16 +160,33 @@ impl Committer {
         // A writer that panicked published nothing; the state is whole.
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.snapshot();
-        if let Some(done) = self.replayed(&transaction, &current)? {
+        if !transaction.dry_run
+            && let Some(done) = self.replayed(&transaction, &current)?
+        {
             return Ok(done);
         }
         let staged = stage(&current, &transaction, now_ms())?;
+        let receipt = |response: &TransactionResponse| {
+            let (key, fingerprint) = transaction.idempotency.as_ref()?;
+            let receipt = Receipt {
+                fingerprint: fingerprint.clone(),
+                time_ms: staged.revision.time_ms,
+                response: response.clone(),
+            };
+            Some((key.as_str(), receipt))
+        };
         if staged.changes.is_empty() {
             let response = TransactionResponse {
                 revision: current.revision(),
                 dry_run: transaction.dry_run,
                 results: staged.results,
             };
+            // Sent again, it must not change what others changed in between.
+            if !transaction.dry_run
+                && let Some((key, receipt)) = receipt(&response)
+            {
+                self.store.keep(key, &receipt)?;
+            }
             return Ok(Committed {
                 response,
                 snapshot: current,
@@ -186,23 +203,11 @@ impl Committer {
             results: staged.results,
         };
         if !transaction.dry_run {
-            let receipt = transaction.idempotency.map(|(key, fingerprint)| {
-                let time_ms = staged.revision.time_ms;
-                (
-                    key,
-                    Receipt {
-                        fingerprint,
-                        time_ms,
-                        response: response.clone(),
-                    },
-                )
-            });
+            let receipt = receipt(&response);
             self.store.commit(&Commit {
                 revision: &staged.revision,
                 records: &staged.records,
-                receipt: receipt
-                    .as_ref()
-                    .map(|(key, receipt)| (key.as_str(), receipt)),
+                receipt: receipt.as_ref().map(|(key, receipt)| (*key, receipt)),
             })?;
             self.current.send_replace(next.clone());
         }

@@ -140,3 +140,53 @@ fn the_version_of_a_read_makes_the_write_conditional() {
         .remove(0);
     assert!(read(bad, Expected::default(), "body").is_err());
 }
+
+#[test]
+fn two_fields_of_which_only_one_can_be_are_named() {
+    let says = "is set beside another of which only one can be: take one of them out";
+    let both = faults(
+        "{kind: Route, name: users, match: {path: {prefix: /a, exact: /b}}, respond: {status: 200}}",
+    );
+    assert_eq!(both, [format!("routes/users: match.path.exact: {says}")]);
+    let both = faults("{kind: Route, name: users, redirect: {host: a}, respond: {status: 200}}");
+    assert_eq!(both, [format!("routes/users: respond: {says}")]);
+}
+
+#[test]
+fn a_request_body_holds_one_document() {
+    assert!(parse_one("{}", Format::Json).is_ok());
+    assert!(parse_one("a: 1", Format::Yaml).is_ok());
+    assert!(parse_one("[{}]", Format::Json).unwrap().is_array());
+    for (text, says) in [
+        ("", "holds no document"),
+        ("{}\n---\n{}", "holds 2 documents"),
+    ] {
+        let error = parse_one(text, Format::Yaml).unwrap_err();
+        assert!(error.message.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn an_operation_of_a_transaction_is_read_strictly() {
+    use crate::rest::Operation;
+    let read = |text: &str| Operation::read(serde_json::from_str(text).unwrap());
+    let id = read(r#"{"delete": {"kind": "Route", "name": "users"}}"#).unwrap();
+    assert_eq!(id.delete.unwrap().to_string(), "routes/users");
+    for (text, field) in [
+        (
+            r#"{"delete": {"kind": "Route", "name": "users", "x": 1}}"#,
+            "delete.x",
+        ),
+        (
+            r#"{"delete": {"kind": "Rout", "name": "users"}}"#,
+            "delete.kind",
+        ),
+        (
+            r#"{"delete": {"kind": "Route", "name": "-"}}"#,
+            "delete.name",
+        ),
+        (r#"{"drop": {}}"#, "drop"),
+    ] {
+        assert_eq!(read(text).unwrap_err().0, field);
+    }
+}

@@ -22,12 +22,14 @@ pub enum Segment {
 impl Template {
     /// The most captures one template may have.
     pub const MAX_CAPTURES: usize = 16;
+    /// The most segments one template may have.
+    pub const MAX_SEGMENTS: usize = 128;
 
     /// Reads a template to match with.
     ///
     /// # Errors
     /// When it does not begin with a slash, has a brace out of place, a name twice, more than 16
-    /// captures, or something after `{name*}`.
+    /// captures or 128 segments, or something after `{name*}`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let rest = text.strip_prefix('/').ok_or("must begin with \"/\"")?;
         let mut segments: Vec<Segment> = Vec::new();
@@ -42,6 +44,9 @@ impl Template {
                 return Err(format!("the capture {{{name}}} is there twice"));
             }
             segments.push(parsed);
+        }
+        if segments.len() > Self::MAX_SEGMENTS {
+            return Err(format!("has more than {} segments", Self::MAX_SEGMENTS));
         }
         if segments
             .iter()
@@ -189,6 +194,7 @@ mod tests {
             "/{id}/{id}",
             "/{a-b}",
             "/{1a}",
+            &"/a".repeat(129),
         ] {
             assert!(Template::parse(bad).is_err(), "{bad}");
         }

@@ -1,8 +1,20 @@
-//! The configuration a proxy runs on.
+//! The configuration a proxy runs on: made whole from an update, and put in force by one swap.
 
-use std::{fmt, future::Future, sync::Arc};
+mod build;
+mod live;
 
-use fleetway_api::{FieldError, Id, ResourceSet};
+use std::{fmt, future::Future, net::SocketAddr, sync::Arc};
+
+use fleetway_api::{self as api, FieldError, HttpListener, Id, Name, Resource, ResourceSet, Route};
+use imbl::OrdMap;
+pub use live::Live;
+use smallvec::SmallVec;
+
+use crate::{
+    cluster::Cluster,
+    route::{RouteTable, Routed},
+    telemetry::ListenerCounters,
+};
 
 /// The resources of a proxy, valid together, each with its version as the server gave it.
 pub type Resources = ResourceSet<Version>;
@@ -18,8 +30,11 @@ impl fmt::Display for Version {
 }
 
 /// Where a configuration came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Origin {
+    /// Nowhere: the empty beginning.
+    #[default]
+    Nowhere,
     /// The management server at this address.
     Server(Arc<str>),
     /// The last good snapshot on disk, from before this process started.
@@ -51,4 +66,113 @@ pub trait Apply {
     /// Every reason it cannot be, such as a port that cannot be bound, with resource and field.
     /// The configuration in force before stays.
     fn apply(&self, update: Update) -> impl Future<Output = Result<(), Vec<FieldError>>> + Send;
+}
+
+/// The configuration in force, immutable. A request takes it once, at its start, and keeps it.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// The revision.
+    pub revision: u64,
+    /// When it was committed, in milliseconds since 1970; 0 where unknown.
+    pub time_ms: i64,
+    /// When this proxy put it in force, in milliseconds since 1970; 0 for the empty beginning.
+    pub applied_ms: i64,
+    /// Where it came from.
+    pub origin: Origin,
+    /// The resources it was made from.
+    pub resources: Resources,
+    /// The listeners, by name.
+    pub listeners: OrdMap<Name, Arc<ListenerConfig>>,
+    /// The clusters, by slot. A slot whose cluster is gone is taken again later.
+    clusters: Arc<[Option<Arc<Cluster>>]>,
+    /// The slot of each cluster.
+    slots: imbl::HashMap<Name, Slot>,
+    /// The table of the routes that name no listener.
+    shared: Arc<RouteTable<BoundRoute>>,
+}
+
+impl Snapshot {
+    /// The cluster in a slot of this snapshot's own routes.
+    #[must_use]
+    pub fn cluster(&self, slot: Slot) -> Option<&Arc<Cluster>> {
+        self.clusters.get(slot.0 as usize)?.as_ref()
+    }
+
+    /// Every cluster.
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
+        self.clusters.iter().flatten()
+    }
+}
+
+/// A listener in a snapshot.
+#[derive(Debug)]
+pub struct ListenerConfig {
+    /// Its name.
+    pub name: Name,
+    /// The address it asks for; with port 0, not the one it has.
+    pub address: SocketAddr,
+    /// HTTP on it.
+    pub http: HttpListener,
+    /// Its routes.
+    pub table: Arc<RouteTable<BoundRoute>>,
+    /// What is counted of it; outlives the snapshot.
+    pub counters: Arc<ListenerCounters>,
+    /// Whether `table` is its own, for routes that name it.
+    has_own_table: bool,
+    entry: Arc<api::Entry<Version>>,
+}
+
+/// Where a cluster stands in a snapshot: an index instead of a name to look up for each request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Slot(u32);
+
+impl Slot {
+    /// The number, dense from 0.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A cluster a route sends to.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// The cluster.
+    pub slot: Slot,
+    /// Its weight and those before it, summed.
+    pub up_to: u32,
+}
+
+/// A route with its clusters looked up.
+#[derive(Debug)]
+pub struct BoundRoute {
+    entry: Arc<api::Entry<Version>>,
+    targets: SmallVec<[Target; 1]>,
+}
+
+impl BoundRoute {
+    /// The sum of the weights of its clusters.
+    #[must_use]
+    pub fn total_weight(&self) -> u32 {
+        self.targets.last().map_or(0, |target| target.up_to)
+    }
+
+    /// The cluster for a number below [`BoundRoute::total_weight`].
+    #[must_use]
+    pub fn target(&self, point: u32) -> Option<Slot> {
+        self.targets
+            .iter()
+            .find(|target| point < target.up_to)
+            .map(|target| target.slot)
+    }
+}
+
+impl Routed for BoundRoute {
+    #[expect(clippy::unreachable, reason = "bound from routes only")]
+    fn route(&self) -> &Route {
+        match &self.entry.resource {
+            Resource::Route(route) => route,
+            _ => unreachable!("only routes are bound"),
+        }
+    }
 }

@@ -73,7 +73,8 @@ impl ChangeLog {
                 high = middle;
             }
         }
-        Some(self.entries.iter().skip(low))
+        // Narrowed first: stepping over the older entries one by one would cost their number.
+        Some(self.entries.focus().narrow(low..).into_iter())
     }
 }
 

@@ -1,5 +1,12 @@
 //! Where the state is kept: a trait with one atomic, ordered, durable commit.
 
+mod files;
+mod record;
+mod sled;
+
+pub(crate) use self::files::write_atomically;
+pub use self::sled::SledStore;
+
 use fleetway_api::{Id, proto::v1};
 
 /// A resource as a store keeps it.
@@ -40,7 +47,7 @@ pub struct Commit<'a> {
 }
 
 /// What is kept of a request that carried an idempotency key.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     /// A hash of the request, to tell it from another one under the same key.
     pub fingerprint: String,
@@ -48,6 +55,21 @@ pub struct Receipt {
     pub time_ms: i64,
     /// The answer that was given.
     pub response: fleetway_api::rest::TransactionResponse,
+}
+
+/// An entry of the revision log, without what it changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevisionHead {
+    /// Its number.
+    pub number: u64,
+    /// When it was committed, in milliseconds since 1970.
+    pub time_ms: i64,
+    /// Who committed it.
+    pub author: String,
+    /// Why.
+    pub message: String,
+    /// How many resources it changed.
+    pub changed: usize,
 }
 
 /// Why a store did not do what it was asked.
@@ -86,6 +108,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// When it was not stored; the store is then as it was.
     fn commit(&self, commit: &Commit<'_>) -> Result<(), StoreError>;
 
+    /// Keeps the receipt of a request that changed nothing, and returns once it is durable.
+    ///
+    /// # Errors
+    /// When it was not stored.
+    fn keep(&self, key: &str, receipt: &Receipt) -> Result<(), StoreError>;
+
     /// One revision of the log with its changes.
     ///
     /// # Errors
@@ -96,7 +124,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// When the log cannot be read.
-    fn revisions(&self, before: u64, limit: usize) -> Result<Vec<v1::Revision>, StoreError>;
+    fn revisions(&self, before: u64, limit: usize) -> Result<Vec<RevisionHead>, StoreError>;
 
     /// What is kept of the request with this idempotency key.
     ///

@@ -1,0 +1,22 @@
+# Each target is a thin name for one command.
+.PHONY: run test lint bench clean
+
+# The whole of it on loopback, with real requests through it. Ctrl-C stops it.
+run:
+	cargo build --quiet --bins --example demo
+	cargo run --quiet --package fleetway-proxy --example demo
+
+test:
+	cargo test --workspace --all-features
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --all-features
+	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is not installed: dependencies are not checked"; fi
+
+bench:
+	cargo bench --workspace
+
+clean:
+	cargo clean

@@ -1,0 +1,56 @@
+//! Clusters as requests meet them: endpoints in the order they are to be taken.
+
+mod round_robin;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use fleetway_api as api;
+pub use round_robin::{Rotation, Schedule};
+
+use crate::telemetry::ClusterCounters;
+
+/// A cluster in a snapshot.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Its name.
+    pub name: api::Name,
+    /// The order in which its endpoints are taken.
+    pub schedule: Schedule,
+    /// How long connecting to an endpoint may take.
+    pub connect_timeout: Duration,
+    /// How long a connection is kept without use.
+    pub idle_timeout: Duration,
+    /// How many idle connections are kept for each endpoint and worker.
+    pub max_idle: usize,
+    /// What is counted of it; outlives the snapshot.
+    pub counters: Arc<ClusterCounters>,
+}
+
+impl Cluster {
+    /// The cluster as `resource` says, with the members of `endpoints` if it lists none itself.
+    #[must_use]
+    pub fn new(
+        resource: &api::Cluster,
+        endpoints: Option<&api::Endpoints>,
+        counters: Arc<ClusterCounters>,
+    ) -> Self {
+        let members = match endpoints {
+            Some(endpoints) if resource.endpoints.is_empty() => &endpoints.endpoints,
+            _ => &resource.endpoints,
+        };
+        Self {
+            name: resource.common.name.clone(),
+            schedule: Schedule::new(members),
+            connect_timeout: resource.connect_timeout,
+            idle_timeout: resource.idle_timeout,
+            max_idle: resource.max_idle,
+            counters,
+        }
+    }
+
+    /// The endpoint whose turn it is; `None` if there is none to take.
+    #[must_use]
+    pub fn pick(&self, rotation: &Rotation) -> Option<SocketAddr> {
+        self.schedule.pick(rotation)
+    }
+}

@@ -1,0 +1,216 @@
+//! Bodies as they pass through: frame by frame, without copies.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::watchdog::{Activity, Expired, Watchdog};
+use crate::{
+    http1::{self, Interim},
+    upstream::{InFlight, Notify, UpstreamBody},
+};
+
+/// A request's body as the client sends it.
+#[derive(Debug)]
+pub enum Downstream {
+    /// Over HTTP/1.
+    Http1(http1::RequestBody),
+    /// Over HTTP/2.
+    Http2(Incoming),
+}
+
+/// Where interim responses go: to clients of HTTP/1.1. hyper cannot send them over HTTP/2.
+#[derive(Debug, Clone)]
+pub struct ToClient(Option<Interim>);
+
+impl Notify for ToClient {
+    fn interim(&self, status: StatusCode, headers: &HeaderMap) {
+        if let Some(interim) = &self.0 {
+            // A client that takes none, or is gone, goes without.
+            let _ = interim.send(status, headers);
+        }
+    }
+}
+
+impl Downstream {
+    /// Where interim responses to this request go.
+    pub(super) fn interim(&self) -> ToClient {
+        match self {
+            Self::Http1(body) => ToClient(Some(body.interim())),
+            Self::Http2(_) => ToClient(None),
+        }
+    }
+}
+
+/// Why a body ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The other side of an HTTP/1 connection broke off or framed it wrongly.
+    #[error("{0}")]
+    Http1(#[from] http1::BodyError),
+    /// The HTTP/2 stream was reset.
+    #[error("{0}")]
+    Http2(#[from] hyper::Error),
+    /// The upstream broke off.
+    #[error("the upstream broke off: {0}")]
+    Upstream(Box<dyn std::error::Error + Send + Sync>),
+    /// A clock of the route ran out.
+    #[error("the route's time-out ran out")]
+    Timeout(Expired),
+}
+
+impl Body for Downstream {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http1),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http2),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
+/// A request's body on its way upstream.
+#[derive(Debug)]
+pub struct RequestBody {
+    inner: Downstream,
+    activity: Activity,
+}
+
+impl RequestBody {
+    /// The body of a request watched by `watchdog`.
+    pub(super) fn new(inner: Downstream, watchdog: &Watchdog) -> Self {
+        Self {
+            inner,
+            activity: watchdog.activity(),
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
+        this.activity.touch();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// A response's body on its way to the client.
+#[derive(Debug)]
+pub enum ResponseBody {
+    /// Made here.
+    Full(Option<Bytes>),
+    /// Passed on from an upstream.
+    Forwarded(Box<Forwarded>),
+}
+
+/// A body passed on from an upstream, under the clocks of its request.
+#[derive(Debug)]
+pub struct Forwarded {
+    body: UpstreamBody<RequestBody, ToClient>,
+    watchdog: Watchdog,
+    activity: Activity,
+    /// Counted as in flight until the body has ended.
+    _in_flight: InFlight,
+}
+
+impl ResponseBody {
+    /// A body made here.
+    #[must_use]
+    pub fn full(bytes: Bytes) -> Self {
+        Self::Full((!bytes.is_empty()).then_some(bytes))
+    }
+
+    pub(super) fn forwarded(
+        body: UpstreamBody<RequestBody, ToClient>,
+        watchdog: Watchdog,
+        in_flight: InFlight,
+    ) -> Self {
+        let activity = watchdog.activity();
+        Self::Forwarded(Box::new(Forwarded {
+            body,
+            watchdog,
+            activity,
+            _in_flight: in_flight,
+        }))
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Forwarded(forwarded) => {
+                if let Poll::Ready(frame) = Pin::new(&mut forwarded.body).poll_frame(cx) {
+                    forwarded.activity.touch();
+                    return Poll::Ready(
+                        frame.map(|frame| frame.map_err(|error| BodyError::Upstream(error.into()))),
+                    );
+                }
+                let expired = ready!(forwarded.watchdog.poll_expired(cx));
+                Poll::Ready(Some(Err(BodyError::Timeout(expired))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(bytes) => bytes.is_none(),
+            Self::Forwarded(forwarded) => forwarded.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Forwarded(forwarded) => forwarded.body.size_hint(),
+        }
+    }
+}

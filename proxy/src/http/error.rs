@@ -1,0 +1,71 @@
+//! What can go wrong with a request, and the one place where that becomes a response.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::{ResponseBody, watchdog::Expired};
+use crate::upstream::UpstreamError;
+
+/// Why a request was answered by the proxy itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The request is not one this proxy takes: why.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// A method that is not served here.
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    /// No route matches.
+    #[error("no route matches this request")]
+    NoRoute,
+    /// The route's cluster has no endpoint to take.
+    #[error("no endpoint is available")]
+    NoEndpoint,
+    /// The upstream could not be reached or answered wrongly.
+    #[error("{0}")]
+    Upstream(#[from] UpstreamError),
+    /// A clock of the route ran out.
+    #[error("upstream request timeout")]
+    Timeout(Expired),
+}
+
+impl Failure {
+    /// The status the client gets.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Upstream(UpstreamError::ConnectTimeout(_)) | Self::Timeout(_) => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
+            Self::Upstream(_) => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// The response the client gets. It names the fault, not the upstream.
+    #[must_use]
+    pub fn response(&self) -> Response<ResponseBody> {
+        let text = match self {
+            Self::Upstream(UpstreamError::ConnectTimeout(_)) => "upstream connect timeout".into(),
+            Self::Upstream(UpstreamError::Connect(..)) => "upstream connect failure".into(),
+            Self::Upstream(_) => "upstream reset before its response".into(),
+            other => other.to_string(),
+        };
+        let mut response = Response::new(ResponseBody::full(Bytes::from(text + "\n")));
+        *response.status_mut() = self.status();
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
+        if matches!(self, Self::BadRequest(_)) {
+            // What follows on the connection cannot be trusted to be the next request.
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}

@@ -1,0 +1,103 @@
+//! The whole life of a request: match, act, answer.
+
+use std::{net::SocketAddr, rc::Rc};
+
+use fleetway_api::{Action, DirectResponse, Redirect, Route};
+use http::{Request, Response, header};
+
+use super::{
+    Downstream, Failure, ResponseBody, forward, headers,
+    local::{Entrance, Local, View},
+    target::Target,
+};
+use crate::{
+    route::{RequestView, Routed as _, rewrite},
+    snapshot::BoundRoute,
+};
+
+/// What the requests of one connection have in common.
+#[derive(Debug)]
+pub struct Connection {
+    /// The worker's own state.
+    pub local: Rc<Local>,
+    /// The listener it came in on.
+    pub entrance: Rc<Entrance>,
+    /// The client.
+    pub peer: SocketAddr,
+}
+
+/// Takes a request and gives its response. Never fails: what goes wrong becomes a response.
+pub async fn exchange(
+    connection: &Connection,
+    mut request: Request<Downstream>,
+) -> Response<ResponseBody> {
+    // One view for the whole request: what is swapped in meanwhile is the next request's.
+    let view = connection.entrance.view(&connection.local);
+    let id = headers::request_id(request.headers_mut(), || connection.local.random_id());
+    let answered = answer(connection, &view, request).await;
+    let shard = view.listener.counters.shard(connection.local.worker);
+    let response = answered.unwrap_or_else(|failure| {
+        match failure {
+            Failure::NoRoute => shard.no_route.increment(),
+            Failure::BadRequest(_) => shard.protocol_errors.increment(),
+            _ => {}
+        }
+        tracing::debug!(request_id = ?id, peer = %connection.peer, %failure, "answered by the proxy");
+        let mut response = failure.response();
+        response.headers_mut().insert(headers::X_REQUEST_ID, id);
+        response
+    });
+    shard.responses.count(response.status());
+    response
+}
+
+async fn answer(
+    connection: &Connection,
+    view: &Rc<View>,
+    request: Request<Downstream>,
+) -> Result<Response<ResponseBody>, Failure> {
+    let target = Target::of(&request)?;
+    let wanted = RequestView {
+        host: target.authority,
+        path: target.path.path(),
+        query: target.path.query(),
+        method: request.method(),
+        headers: request.headers(),
+    };
+    let bound: &BoundRoute = view
+        .listener
+        .table
+        .lookup(&wanted)
+        .ok_or(Failure::NoRoute)?;
+    let route = bound.route();
+    match &route.action {
+        Action::Respond(respond) => Ok(direct(respond)),
+        Action::Redirect(rule) => redirect(route, rule, &target),
+        Action::Forward(rule) => forward::forward(connection, view, bound, rule, request).await,
+    }
+}
+
+fn direct(rule: &DirectResponse) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::full(rule.body.clone()));
+    *response.status_mut() = rule.status;
+    *response.headers_mut() = rule.headers.clone();
+    response
+}
+
+fn redirect(
+    route: &Route,
+    rule: &Redirect,
+    target: &Target<'_>,
+) -> Result<Response<ResponseBody>, Failure> {
+    let origin = rewrite::Origin {
+        https: false,
+        authority: target.authority,
+        path: &target.path,
+    };
+    let location = rewrite::location(rule, &route.path, origin)
+        .map_err(|_| Failure::BadRequest("the target has no place in a Location"))?;
+    let mut response = Response::new(ResponseBody::Full(None));
+    *response.status_mut() = rule.status;
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
+}

@@ -1,0 +1,147 @@
+//! Sending a request to its cluster and its answer back.
+
+use std::rc::Rc;
+
+use fleetway_api::{Forward, PathRewrite};
+use http::{
+    HeaderMap, HeaderValue, Request, Response, Uri, Version, header, request::Parts,
+    uri::PathAndQuery,
+};
+
+use super::{
+    Connection, Downstream, Failure, RequestBody, ResponseBody, body::ToClient, headers,
+    local::View, watchdog::Watchdog,
+};
+use crate::{
+    cluster::Cluster,
+    route::{Routed as _, rewrite},
+    snapshot::BoundRoute,
+    upstream::{self, InFlight, UpstreamError},
+};
+
+/// Forwards a request as `rule` says.
+pub(super) async fn forward(
+    connection: &Connection,
+    view: &Rc<View>,
+    bound: &BoundRoute,
+    rule: &Forward,
+    request: Request<Downstream>,
+) -> Result<Response<ResponseBody>, Failure> {
+    let local = &connection.local;
+    let point = local.random_below(bound.total_weight());
+    let slot = bound.target(point).ok_or(Failure::NoEndpoint)?;
+    let cluster = view.snapshot.cluster(slot).ok_or(Failure::NoEndpoint)?;
+    let endpoint = local.pick(cluster, slot).ok_or(Failure::NoEndpoint)?;
+
+    let mut watchdog = Watchdog::new(rule.timeout, rule.idle_timeout);
+    let received = request.version();
+    let (mut parts, body) = request.into_parts();
+    let interim = body.interim();
+    prepare(&mut parts, connection, bound, rule)?;
+    let request = Request::from_parts(parts, RequestBody::new(body, &watchdog));
+
+    let in_flight = InFlight::new(cluster.clone(), local.worker);
+    let sent = upstream::send(
+        &local.pool,
+        local.worker,
+        cluster,
+        endpoint,
+        request,
+        interim,
+    );
+    let response = tokio::select! {
+        biased;
+        response = sent => response,
+        expired = watchdog.expired() => {
+            cluster.counters.shard(local.worker).timeouts.increment();
+            return Err(Failure::Timeout(expired));
+        }
+    };
+    let response = response.inspect_err(|error| count_failure(error, cluster, local.worker))?;
+    cluster
+        .counters
+        .shard(local.worker)
+        .responses
+        .count(response.status());
+    Ok(pass_back(response, received, watchdog, in_flight))
+}
+
+fn count_failure(error: &UpstreamError, cluster: &Cluster, worker: usize) {
+    let shard = cluster.counters.shard(worker);
+    match error {
+        UpstreamError::Connect(..) | UpstreamError::ConnectTimeout(_) => {
+            shard.connect_failures.increment();
+        }
+        UpstreamError::Broken(..) => shard.failures.increment(),
+    }
+}
+
+/// Makes of the client's request head the one the upstream gets.
+fn prepare(
+    parts: &mut Parts,
+    connection: &Connection,
+    bound: &BoundRoute,
+    rule: &Forward,
+) -> Result<(), Failure> {
+    let received = std::mem::replace(&mut parts.version, Version::HTTP_11);
+    let host = match parts.uri.authority() {
+        Some(authority) => Some(
+            HeaderValue::from_str(authority.as_str())
+                .map_err(|_| Failure::BadRequest("the Host is not a host name"))?,
+        ),
+        None => parts.headers.get(header::HOST).cloned(),
+    };
+    rewrite_target(parts, bound, rule)?;
+    let fields = &mut parts.headers;
+    let trailers = headers::takes_trailers(fields);
+    headers::remove_hop_by_hop(fields);
+    if trailers {
+        fields.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if received == Version::HTTP_2 {
+        headers::join_cookies(fields);
+    }
+    headers::add_via(fields, received);
+    headers::add_forwarded(fields, connection.peer.ip(), host.as_ref());
+    let host = rule.host.clone().or(host);
+    fields.insert(
+        header::HOST,
+        host.unwrap_or_else(|| HeaderValue::from_static("")),
+    );
+    Ok(())
+}
+
+/// Puts the upstream's path in place of the client's target, in origin form.
+fn rewrite_target(parts: &mut Parts, bound: &BoundRoute, rule: &Forward) -> Result<(), Failure> {
+    if rule.path == PathRewrite::Keep && parts.uri.authority().is_none() {
+        return Ok(());
+    }
+    let before = std::mem::take(&mut parts.uri).into_parts().path_and_query;
+    let before = before.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let after = rewrite::upstream_path(rule, &bound.route().path, &before)
+        .map_err(|_| Failure::BadRequest("the rewritten path is no path"))?
+        .unwrap_or(before);
+    let mut target = http::uri::Parts::default();
+    target.path_and_query = Some(after);
+    parts.uri = Uri::from_parts(target)
+        .map_err(|_| Failure::BadRequest("the request target is no target"))?;
+    Ok(())
+}
+
+/// Makes of the upstream's response the one the client gets.
+fn pass_back(
+    response: Response<upstream::UpstreamBody<RequestBody, ToClient>>,
+    received: Version,
+    watchdog: Watchdog,
+    in_flight: InFlight,
+) -> Response<ResponseBody> {
+    let (mut parts, body) = response.into_parts();
+    watchdog.activity().touch();
+    clean_response(&mut parts.headers);
+    parts.version = received;
+    Response::from_parts(parts, ResponseBody::forwarded(body, watchdog, in_flight))
+}
+
+fn clean_response(fields: &mut HeaderMap) {
+    headers::remove_hop_by_hop(fields);
+}

@@ -1,0 +1,203 @@
+//! What a proxy changes in the header fields of the messages it passes on.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+
+/// `x-forwarded-for`
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// `x-forwarded-host`
+pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// `x-forwarded-proto`
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// `x-request-id`
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Removes what belongs to one connection only: the fields `Connection` names, and those that do
+/// whether it names them or not (RFC 9110 section 7.6.1). `TE: trailers` is the caller's to put
+/// back.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: smallvec::SmallVec<[HeaderName; 4]> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+            // A message cannot have its own address removed.
+            .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(header::CONNECTION);
+    }
+    for name in [
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+        header::TE,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ] {
+        headers.remove(name);
+    }
+}
+
+/// Whether the client takes trailers: `TE` has the member `trailers` (RFC 9110 section 10.1.4).
+pub fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::TE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|member| member.trim().eq_ignore_ascii_case("trailers"))
+}
+
+/// Adds this proxy to `Via` (RFC 9110 section 7.6.3).
+pub fn add_via(headers: &mut HeaderMap, received: Version) {
+    let value = match received {
+        Version::HTTP_2 => "2.0 fleetway",
+        Version::HTTP_10 => "1.0 fleetway",
+        _ => "1.1 fleetway",
+    };
+    headers.append(header::VIA, HeaderValue::from_static(value));
+}
+
+/// Tells the upstream who asked: `X-Forwarded-For` grows by the peer, `-Proto` and `-Host` are set,
+/// so that a client cannot claim them.
+pub fn add_forwarded(headers: &mut HeaderMap, peer: IpAddr, authority: Option<&HeaderValue>) {
+    let peer = peer.to_canonical();
+    let mut list = Vec::with_capacity(64);
+    for value in headers.get_all(X_FORWARDED_FOR) {
+        list.extend_from_slice(value.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    // Writing to a vector cannot fail.
+    let _ = std::io::Write::write_fmt(&mut list, format_args!("{peer}"));
+    if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(list)) {
+        headers.insert(X_FORWARDED_FOR, value);
+    }
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    match authority {
+        Some(authority) => headers.insert(X_FORWARDED_HOST, authority.clone()),
+        None => headers.remove(X_FORWARDED_HOST),
+    };
+}
+
+/// The request's id: kept if the client gave a usable one, else made of `random`.
+pub fn request_id(headers: &mut HeaderMap, random: impl FnOnce() -> u128) -> HeaderValue {
+    const LONGEST: usize = 128;
+    if let Some(given) = headers.get(X_REQUEST_ID)
+        && (1..=LONGEST).contains(&given.len())
+        && given.as_bytes().iter().all(u8::is_ascii_graphic)
+    {
+        return given.clone();
+    }
+    let id = HeaderValue::from_maybe_shared(bytes::Bytes::from(uuid(random())))
+        .unwrap_or_else(|_| HeaderValue::from_static("0"));
+    headers.insert(X_REQUEST_ID, id.clone());
+    id
+}
+
+/// Random bits as a UUID of version 4 (RFC 9562 section 5.4).
+fn uuid(random: u128) -> String {
+    let bits = (random & !(0xf000 << 64) & !(0b11 << 62)) | (0x4000 << 64) | (0b10 << 62);
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        bits >> 96,
+        (bits >> 80) & 0xffff,
+        (bits >> 64) & 0xffff,
+        (bits >> 48) & 0xffff,
+        bits & 0xffff_ffff_ffff
+    )
+}
+
+/// HTTP/2 may split `Cookie` into several fields; HTTP/1.1 has one (RFC 9113 section 8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(header::COOKIE).iter();
+    if cookies.next().is_none() || cookies.next().is_none() {
+        return;
+    }
+    let joined: Vec<&[u8]> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if let Ok(value) = HeaderValue::from_bytes(&joined.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_belongs_to_one_connection_is_not_passed_on() {
+        let mut headers = map(&[
+            ("connection", "close, X-Secret"),
+            ("connection", "host"),
+            ("x-secret", "1"),
+            ("keep-alive", "5"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("host", "a"),
+            ("accept", "*/*"),
+        ]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("host", "a"), ("accept", "*/*")]));
+    }
+
+    #[test]
+    fn the_client_is_told_of_and_cannot_pose_as_another() {
+        let mut headers = map(&[
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-for", "10.0.0.2"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "evil"),
+        ]);
+        let host = HeaderValue::from_static("good");
+        add_forwarded(
+            &mut headers,
+            "::ffff:127.0.0.1".parse().unwrap(),
+            Some(&host),
+        );
+        assert_eq!(headers[X_FORWARDED_FOR], "10.0.0.1, 10.0.0.2, 127.0.0.1");
+        assert_eq!(headers[X_FORWARDED_PROTO], "http");
+        assert_eq!(headers[X_FORWARDED_HOST], "good");
+    }
+
+    #[test]
+    fn a_request_id_is_kept_or_made() {
+        let mut headers = map(&[("x-request-id", "abc")]);
+        assert_eq!(request_id(&mut headers, || 0), "abc");
+        let mut headers = map(&[("x-request-id", "a b")]);
+        let made = request_id(&mut headers, || u128::MAX);
+        assert_eq!(made, "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(headers[X_REQUEST_ID], made);
+    }
+
+    #[test]
+    fn split_cookies_are_one_field_upstream() {
+        let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2")]);
+        join_cookies(&mut headers);
+        assert_eq!(headers, map(&[("cookie", "a=1; b=2")]));
+    }
+}

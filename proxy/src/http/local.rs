@@ -1,0 +1,118 @@
+//! What a worker has for its requests: nothing in it is shared with another thread.
+
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+};
+
+use fleetway_api::Name;
+use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+
+use crate::{
+    cluster::{Cluster, Rotation},
+    snapshot::{ListenerConfig, Live, Slot, Snapshot},
+    upstream::Pool,
+};
+
+/// A worker's own state.
+#[derive(Debug)]
+pub struct Local {
+    /// The worker's number, from 0.
+    pub worker: usize,
+    /// Kept upstream connections.
+    pub pool: Rc<Pool>,
+    live: Arc<Live>,
+    rotations: RefCell<Vec<Rotation>>,
+    random: RefCell<SmallRng>,
+}
+
+impl Local {
+    /// The state of worker number `worker`.
+    #[must_use]
+    pub fn new(worker: usize, live: Arc<Live>) -> Rc<Self> {
+        Rc::new(Self {
+            worker,
+            pool: Rc::default(),
+            live,
+            rotations: RefCell::default(),
+            random: RefCell::new(SmallRng::from_os_rng()),
+        })
+    }
+
+    /// A number below `bound`, each as likely; 0 for a bound of 0 or 1.
+    #[must_use]
+    pub fn random_below(&self, bound: u32) -> u32 {
+        if bound <= 1 {
+            0
+        } else {
+            self.random.borrow_mut().random_range(0..bound)
+        }
+    }
+
+    /// Sixteen random bytes.
+    #[must_use]
+    pub fn random_id(&self) -> u128 {
+        self.random.borrow_mut().random()
+    }
+
+    /// The endpoint of `cluster` whose turn it is on this worker.
+    #[must_use]
+    pub fn pick(&self, cluster: &Cluster, slot: Slot) -> Option<SocketAddr> {
+        let mut rotations = self.rotations.borrow_mut();
+        while rotations.len() <= slot.index() {
+            let place = usize::try_from(self.random_below(1 << 20)).unwrap_or_default();
+            rotations.push(Rotation::beginning_at(place));
+        }
+        cluster.pick(rotations.get(slot.index())?)
+    }
+}
+
+/// A snapshot with one of its listeners: what the requests of a connection are served by.
+#[derive(Debug)]
+pub struct View {
+    /// The snapshot.
+    pub snapshot: Arc<Snapshot>,
+    /// The listener the connection came in on.
+    pub listener: Arc<ListenerConfig>,
+}
+
+/// A listener on one worker: keeps the view its connections share until the next swap.
+#[derive(Debug)]
+pub struct Entrance {
+    name: Name,
+    view: RefCell<Rc<View>>,
+    checked: Cell<u64>,
+}
+
+impl Entrance {
+    /// The entrance of a listener of the snapshot in force; `None` if it has no such listener.
+    #[must_use]
+    pub fn new(local: &Local, name: Name) -> Option<Self> {
+        let generation = local.live.generation();
+        let snapshot = local.live.load();
+        let listener = snapshot.listeners.get(&name)?.clone();
+        let view = RefCell::new(Rc::new(View { snapshot, listener }));
+        Some(Self {
+            name,
+            view,
+            checked: Cell::new(generation),
+        })
+    }
+
+    /// The snapshot in force. Once the listener is gone from it, the last one that had it: the
+    /// connections still open are served by that one to their end.
+    #[must_use]
+    pub fn view(&self, local: &Local) -> Rc<View> {
+        let generation = local.live.generation();
+        if self.checked.get() != generation {
+            self.checked.set(generation);
+            let snapshot = local.live.load();
+            if let Some(listener) = snapshot.listeners.get(&self.name).cloned() {
+                self.view.replace(Rc::new(View { snapshot, listener }));
+            }
+        }
+        self.view.borrow().clone()
+    }
+}

@@ -1,0 +1,15 @@
+//! HTTP requests from their head to the last byte of their response.
+
+mod body;
+mod error;
+mod exchange;
+mod forward;
+mod headers;
+mod local;
+mod target;
+mod watchdog;
+
+pub use body::{BodyError, Downstream, RequestBody, ResponseBody};
+pub use error::Failure;
+pub use exchange::{Connection, exchange};
+pub use local::{Entrance, Local, View};

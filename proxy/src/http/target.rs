@@ -1,0 +1,111 @@
+//! Where a request is meant to go: its host and path, from whichever form it came in.
+
+use std::borrow::Cow;
+
+use http::{Method, Request, Version, header, uri::PathAndQuery};
+
+use super::Failure;
+
+/// The host and path of a request.
+#[derive(Debug)]
+pub struct Target<'r> {
+    /// Host with port as the client gave it; empty where HTTP/1.0 gave none.
+    pub authority: &'r str,
+    /// The path and query.
+    pub path: Cow<'r, PathAndQuery>,
+}
+
+impl<'r> Target<'r> {
+    /// Reads it off a request.
+    ///
+    /// An absolute-form target's authority takes the place of `Host` (RFC 9112 section 3.2.2), as
+    /// `:authority` does (RFC 9113 section 8.3.1).
+    ///
+    /// # Errors
+    /// When there is no host, more than one, or one that is none.
+    pub fn of<B>(request: &'r Request<B>) -> Result<Self, Failure> {
+        if request.method() == Method::CONNECT {
+            return Err(Failure::MethodNotAllowed);
+        }
+        let mut hosts = request.headers().get_all(header::HOST).iter();
+        let host = hosts.next();
+        if hosts.next().is_some() {
+            return Err(Failure::BadRequest("more than one Host"));
+        }
+        let authority = match (request.uri().authority(), host) {
+            (Some(authority), _) => {
+                if authority.as_str().contains('@') {
+                    return Err(Failure::BadRequest(
+                        "user information in the request target",
+                    ));
+                }
+                authority.as_str()
+            }
+            (None, Some(host)) => host
+                .to_str()
+                .map_err(|_| Failure::BadRequest("the Host is not a host name"))?,
+            (None, None) if request.version() == Version::HTTP_10 => "",
+            (None, None) => return Err(Failure::BadRequest("no Host")),
+        };
+        if !is_authority(authority) {
+            return Err(Failure::BadRequest("the Host is not a host name"));
+        }
+        let path = request
+            .uri()
+            .path_and_query()
+            .map_or_else(|| Cow::Owned(PathAndQuery::from_static("/")), Cow::Borrowed);
+        Ok(Self { authority, path })
+    }
+}
+
+/// Whether `text` has only what a host and port can have (RFC 3986 section 3.2.2).
+fn is_authority(text: &str) -> bool {
+    text.bytes().all(|c| {
+        c.is_ascii_alphanumeric()
+            || matches!(
+                c,
+                b'-' | b'.' | b'_' | b'~' | b':' | b'[' | b']' | b'%' | b'!' | b'$'
+            )
+            || matches!(
+                c,
+                b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
+            )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(request: http::request::Builder) -> Result<String, String> {
+        let request = request.body(()).unwrap();
+        Target::of(&request)
+            .map(|target| format!("{} {}", target.authority, target.path))
+            .map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn the_target_is_read_from_every_form() {
+        let get = || Request::get("/a?b");
+        assert_eq!(target(get().header("host", "x:80")), Ok("x:80 /a?b".into()));
+        assert_eq!(
+            target(Request::get("http://y/a").header("host", "x")),
+            Ok("y /a".into())
+        );
+        assert_eq!(target(get().version(Version::HTTP_10)), Ok(" /a?b".into()));
+    }
+
+    #[test]
+    fn a_request_without_one_clear_host_is_refused() {
+        assert_eq!(target(Request::get("/")), Err("no Host".into()));
+        assert_eq!(
+            target(Request::get("/").header("host", "a").header("host", "a")),
+            Err("more than one Host".into())
+        );
+        assert_eq!(
+            target(Request::get("/").header("host", "a/b")),
+            Err("the Host is not a host name".into())
+        );
+        assert!(target(Request::get("http://u@y/")).is_err());
+    }
+}

@@ -1,0 +1,134 @@
+//! The two clocks of a request: its total time, and the time without a byte.
+
+use std::{
+    cell::Cell,
+    future::Future as _,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// When a byte last moved, shared by both directions of a request.
+#[derive(Debug, Clone)]
+pub struct Activity(Rc<Cell<Instant>>);
+
+impl Activity {
+    fn beginning(now: Instant) -> Self {
+        Self(Rc::new(Cell::new(now)))
+    }
+
+    /// A byte moved.
+    pub fn touch(&self) {
+        self.0.set(Instant::now());
+    }
+}
+
+/// Which clock ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expired {
+    /// The route's `timeout`.
+    Total,
+    /// The route's `idle_timeout`.
+    Idle,
+}
+
+/// Watches both clocks with one timer: it is set to the earlier of the two and, when bytes have
+/// moved meanwhile, set again.
+#[derive(Debug)]
+pub struct Watchdog {
+    total: Option<Instant>,
+    idle: Option<Duration>,
+    activity: Activity,
+    sleep: Pin<Box<Sleep>>,
+}
+
+/// Where no clock runs: far enough to never come, near enough for the timer.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+impl Watchdog {
+    /// Starts the clocks now.
+    pub fn new(total: Option<Duration>, idle: Option<Duration>) -> Self {
+        let now = Instant::now();
+        let activity = Activity::beginning(now);
+        let total = total.map(|total| now + total);
+        let first = due(total, idle, now).unwrap_or(now + NEVER);
+        Self {
+            total,
+            idle,
+            activity,
+            sleep: Box::pin(sleep_until(first)),
+        }
+    }
+
+    /// The handle that resets the idle clock.
+    pub fn activity(&self) -> Activity {
+        self.activity.clone()
+    }
+
+    /// Ready once a clock ran out.
+    pub fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<Expired> {
+        while self.sleep.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if self.total.is_some_and(|total| total <= now) {
+                return Poll::Ready(Expired::Total);
+            }
+            let last = self.activity.0.get();
+            if self.idle.is_some_and(|idle| last + idle <= now) {
+                return Poll::Ready(Expired::Idle);
+            }
+            let next = due(self.total, self.idle, last).unwrap_or(now + NEVER);
+            self.sleep.as_mut().reset(next);
+        }
+        Poll::Pending
+    }
+
+    /// Waits until a clock ran out.
+    pub async fn expired(&mut self) -> Expired {
+        std::future::poll_fn(|cx| self.poll_expired(cx)).await
+    }
+}
+
+fn due(total: Option<Instant>, idle: Option<Duration>, last: Instant) -> Option<Instant> {
+    let idle = idle.map(|idle| last + idle);
+    total.into_iter().chain(idle).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn the_earlier_clock_runs_out_first() {
+        let start = Instant::now();
+        assert_eq!(
+            Watchdog::new(Some(SECOND), Some(5 * SECOND))
+                .expired()
+                .await,
+            Expired::Total
+        );
+        assert_eq!(start.elapsed().as_secs(), 1);
+        assert_eq!(
+            Watchdog::new(Some(9 * SECOND), Some(SECOND))
+                .expired()
+                .await,
+            Expired::Idle
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_moving_byte_resets_the_idle_clock_only() {
+        let mut watchdog = Watchdog::new(Some(10 * SECOND), Some(4 * SECOND));
+        let start = Instant::now();
+        for _ in 0..2 {
+            tokio::time::advance(3 * SECOND).await;
+            watchdog.activity().touch();
+        }
+        assert_eq!(watchdog.expired().await, Expired::Total);
+        assert_eq!(start.elapsed().as_secs(), 10);
+    }
+}

@@ -1,0 +1,313 @@
+//! The two buffers of a connection: what was read and not yet parsed, and what is to be written.
+//!
+//! Both hand their memory back to a small pool of the thread when the connection idles, so that
+//! ten thousand idle connections hold no buffers, and a busy connection allocates none.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+
+/// The size of a fresh read buffer, and of the first read.
+const READ_INITIAL: usize = 16 * 1024;
+/// The largest read; reads grow towards it while they come back full.
+const READ_MAX: usize = 64 * 1024;
+/// A body frame up to this size is copied behind what is queued; a larger one is queued as it is.
+const COPY_MAX: usize = 4 * 1024;
+/// What a write buffer starts with.
+const WRITE_INITIAL: usize = 2 * 1024;
+/// A write buffer that grew beyond this is not kept for the next connection.
+const WRITE_KEEP: usize = 64 * 1024;
+/// What a map for the fields of a head starts with.
+const MAP_INITIAL: usize = 24;
+/// A map with room for more is not kept.
+const MAP_KEEP: usize = 256;
+/// How many buffers of each kind a thread keeps.
+const POOLED: usize = 64;
+/// The most slices given to one vectored write.
+const SLICES: usize = 16;
+
+thread_local! {
+    static READ_POOL: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    static MAP_POOL: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
+    static WRITE_POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Bytes read from the connection and not yet consumed.
+#[derive(Debug)]
+pub(super) struct ReadBuffer {
+    /// The bytes; decoders split frames off its front without copying.
+    pub(super) bytes: BytesMut,
+    /// How much was ever read, to tell progress by.
+    pub(super) total: u64,
+    next: usize,
+}
+
+impl ReadBuffer {
+    /// An empty buffer that holds no memory until the first read.
+    pub(super) fn new() -> Self {
+        Self {
+            bytes: BytesMut::new(),
+            total: 0,
+            next: READ_INITIAL,
+        }
+    }
+
+    /// Reads once, behind the bytes already held. `Ok(0)` is the end of the stream.
+    pub(super) fn poll_read<I: AsyncRead + Unpin>(
+        &mut self,
+        io: &mut I,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.bytes.capacity() == 0 {
+            self.bytes = take_read_buffer();
+        } else if self.bytes.capacity() - self.bytes.len() < self.next / 4 {
+            self.bytes.reserve(self.next);
+        }
+        let spare = self.bytes.capacity() - self.bytes.len();
+        let read = ready!(pin!(io.read_buf(&mut self.bytes)).poll(cx))?;
+        self.total += read as u64;
+        if read == spare {
+            self.next = (self.next * 2).min(READ_MAX);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// Gives the memory back to the thread's pool; to be called when the connection idles.
+    pub(super) fn release(&mut self) {
+        if !self.bytes.is_empty() || self.bytes.capacity() == 0 {
+            return;
+        }
+        self.next = READ_INITIAL;
+        let mut bytes = std::mem::take(&mut self.bytes);
+        // False while slices of it are still in use: then the last of them frees the memory.
+        if bytes.try_reclaim(READ_INITIAL) {
+            READ_POOL.with_borrow_mut(|pool| {
+                if pool.len() < POOLED {
+                    pool.push(bytes);
+                }
+            });
+        }
+    }
+}
+
+impl Drop for ReadBuffer {
+    fn drop(&mut self) {
+        self.bytes.clear();
+        self.release();
+    }
+}
+
+fn take_read_buffer() -> BytesMut {
+    READ_POOL
+        .with_borrow_mut(Vec::pop)
+        .unwrap_or_else(|| BytesMut::with_capacity(READ_INITIAL))
+}
+
+/// An empty map for the fields of a head, with memory from the thread's pool if there is any.
+pub(super) fn take_map() -> HeaderMap {
+    MAP_POOL
+        .with_borrow_mut(Vec::pop)
+        .unwrap_or_else(|| HeaderMap::with_capacity(MAP_INITIAL))
+}
+
+/// Gives the memory of a map back to the thread's pool, once its head was written or is over.
+pub(super) fn recycle_map(mut map: HeaderMap) {
+    if (MAP_INITIAL..=MAP_KEEP).contains(&map.capacity()) {
+        map.clear();
+        MAP_POOL.with_borrow_mut(|pool| {
+            if pool.len() < POOLED {
+                pool.push(map);
+            }
+        });
+    }
+}
+
+/// One piece of what is to be written, in order.
+#[derive(Debug)]
+enum Segment {
+    /// That many bytes of the flat buffer.
+    Flat(usize),
+    /// A body frame, uncopied.
+    Shared(Bytes),
+}
+
+/// Bytes to be written: heads, chunk sizes and small frames in one flat buffer, large frames
+/// queued between them uncopied, and all of it written with as few calls as possible.
+#[derive(Debug)]
+pub(super) struct WriteBuffer {
+    flat: Vec<u8>,
+    /// Where the unwritten part of `flat` begins.
+    start: usize,
+    /// Where the part of `flat` that no segment covers begins; it follows the segments.
+    covered: usize,
+    segments: VecDeque<Segment>,
+    /// The transport holds written bytes it was not yet asked, or able, to flush.
+    unflushed: bool,
+    /// The unwritten bytes in shared segments.
+    shared: usize,
+}
+
+impl WriteBuffer {
+    /// An empty buffer that holds no memory.
+    pub(super) fn new() -> Self {
+        Self {
+            flat: Vec::new(),
+            start: 0,
+            covered: 0,
+            segments: VecDeque::new(),
+            unflushed: false,
+            shared: 0,
+        }
+    }
+
+    /// The number of bytes not yet written.
+    pub(super) fn len(&self) -> usize {
+        self.flat.len() - self.start + self.shared
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The flat buffer, to append to.
+    pub(super) fn flat(&mut self) -> &mut Vec<u8> {
+        if self.flat.capacity() == 0 {
+            self.flat = WRITE_POOL
+                .with_borrow_mut(Vec::pop)
+                .unwrap_or_else(|| Vec::with_capacity(WRITE_INITIAL));
+        }
+        &mut self.flat
+    }
+
+    /// Appends a body frame, copied if it is small.
+    pub(super) fn push(&mut self, bytes: Bytes) {
+        if bytes.len() <= COPY_MAX {
+            self.flat().extend_from_slice(&bytes);
+            return;
+        }
+        let uncovered = self.flat.len() - self.covered;
+        if uncovered > 0 {
+            self.segments.push_back(Segment::Flat(uncovered));
+            self.covered = self.flat.len();
+        }
+        self.shared += bytes.len();
+        self.segments.push_back(Segment::Shared(bytes));
+    }
+
+    /// Writes until nothing is left, then flushes the transport.
+    pub(super) fn poll_flush<I: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut I,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            let written = if self.segments.is_empty() {
+                let flat = self.flat.get(self.start..).unwrap_or_default();
+                ready!(Pin::new(&mut *io).poll_write(cx, flat))?
+            } else {
+                ready!(self.poll_write_segments(io, cx))?
+            };
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.advance(written);
+            self.unflushed = true;
+        }
+        if self.unflushed {
+            ready!(Pin::new(io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write_segments<I: AsyncWrite + Unpin>(
+        &self,
+        io: &mut I,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let mut used = 0;
+        let mut start = self.start;
+        let tail = self.flat.len() - self.covered;
+        let last = (tail > 0).then_some(Segment::Flat(tail));
+        for (slice, segment) in slices
+            .iter_mut()
+            .zip(self.segments.iter().chain(last.as_ref()))
+        {
+            let bytes = match segment {
+                Segment::Flat(len) => {
+                    let bytes = self.flat.get(start..start + len).unwrap_or_default();
+                    start += len;
+                    bytes
+                }
+                Segment::Shared(bytes) => bytes,
+            };
+            *slice = IoSlice::new(bytes);
+            used += 1;
+        }
+        let slices = slices.get(..used).unwrap_or_default();
+        if io.is_write_vectored() {
+            Pin::new(io).poll_write_vectored(cx, slices)
+        } else {
+            let first = slices.iter().find(|slice| !slice.is_empty());
+            Pin::new(io).poll_write(cx, first.map(|slice| &**slice).unwrap_or_default())
+        }
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        while written > 0 {
+            match self.segments.front_mut() {
+                Some(Segment::Flat(len)) => {
+                    let step = written.min(*len);
+                    *len -= step;
+                    written -= step;
+                    self.start += step;
+                    if *len == 0 {
+                        self.segments.pop_front();
+                    }
+                }
+                Some(Segment::Shared(bytes)) => {
+                    let step = written.min(bytes.len());
+                    bytes.advance(step);
+                    written -= step;
+                    self.shared -= step;
+                    if bytes.is_empty() {
+                        self.segments.pop_front();
+                    }
+                }
+                None => {
+                    self.start += written;
+                    self.covered = self.covered.max(self.start);
+                    break;
+                }
+            }
+        }
+        if self.is_empty() {
+            self.flat.clear();
+            self.start = 0;
+            self.covered = 0;
+        }
+    }
+
+    /// Gives the memory back to the thread's pool; to be called when the connection idles.
+    pub(super) fn release(&mut self) {
+        if !self.is_empty() || self.flat.capacity() == 0 {
+            return;
+        }
+        let flat = std::mem::take(&mut self.flat);
+        if flat.capacity() <= WRITE_KEEP {
+            WRITE_POOL.with_borrow_mut(|pool| {
+                if pool.len() < POOLED {
+                    pool.push(flat);
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! The side of the upstreams: one connection, one exchange at a time.
+//!
+//! [`Connection::send`] consumes the connection. It comes back through [`Hooks::idle`] when the
+//! response has been read to its end and the connection can take another request; in every other
+//! case it is closed. So a response that is dropped early closes its connection, and the pool
+//! cannot get one back that is still in use.
+
+mod body;
+mod upload;
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body::Body;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use body::ResponseBody;
+
+use super::buffer::{ReadBuffer, WriteBuffer, recycle_map};
+use super::head::{
+    HeadError, HeadLimits, ResponseHead, ResponseRules, asks_to_close, connection_tokens,
+    parse_response, put_chunked, put_fields, put_length, put_request_line,
+};
+use super::server::BoxError;
+use crate::http1::body::Encoder;
+use upload::{Upload, UploadError};
+
+/// The most interim responses to one request.
+const MAX_INTERIM: u32 = 64;
+
+/// How upstream connections are used.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// How large a response head may be.
+    pub limits: HeadLimits,
+    /// How long the body of a request with `expect: 100-continue` is held back for an answer
+    /// (RFC 9110 section 10.1.1 forbids to wait for ever).
+    pub continue_timeout: Duration,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            limits: HeadLimits::default(),
+            continue_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+/// What the caller of [`Connection::send`] is told in the course of the exchange.
+pub trait Hooks<I> {
+    /// An interim (1xx) response other than 101 came.
+    fn interim(&mut self, status: StatusCode, headers: &HeaderMap);
+
+    /// The exchange is over and the connection can take another request. Called at most once,
+    /// from within the poll that found the end of the response: before [`Connection::send`]
+    /// returns if the response has no body.
+    fn idle(self, connection: Connection<I>)
+    where
+        Self: Sized;
+}
+
+/// Ignores interim responses and closes the connection.
+impl<I> Hooks<I> for () {
+    fn interim(&mut self, _: StatusCode, _: &HeaderMap) {}
+    fn idle(self, _: Connection<I>) {}
+}
+
+/// A connection to an upstream, idle.
+#[derive(Debug)]
+pub struct Connection<I> {
+    wire: Box<Wire<I>>,
+}
+
+/// The transport and its buffers.
+#[derive(Debug)]
+struct Wire<I> {
+    io: I,
+    read: ReadBuffer,
+    write: WriteBuffer,
+    config: ClientConfig,
+}
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub enum SendErrorKind {
+    /// The upstream closed the connection.
+    #[error("the upstream closed the connection before it answered")]
+    Closed,
+    /// The connection failed.
+    #[error("the upstream connection failed: {0}")]
+    Io(#[source] io::Error),
+    /// The upstream's answer is not a response.
+    #[error("the upstream's response is malformed: {0}")]
+    Response(#[source] HeadError),
+    /// The upstream switched protocols unasked.
+    #[error("the upstream switched protocols unasked")]
+    Switch,
+    /// The upstream sent interim responses without end.
+    #[error("the upstream sent too many interim responses")]
+    TooManyInterim,
+    /// The request's body failed, or had not the declared length.
+    #[error("the request body failed: {0}")]
+    RequestBody(#[source] BoxError),
+}
+
+/// A request that got no response, and the request itself if it can be sent again.
+pub struct SendError<B> {
+    kind: SendErrorKind,
+    answered: bool,
+    request: Option<Box<Request<B>>>,
+}
+
+impl<B> SendError<B> {
+    /// What happened.
+    #[must_use]
+    pub fn kind(&self) -> &SendErrorKind {
+        &self.kind
+    }
+
+    /// Whether the connection ended before anything at all was answered: most likely it had been
+    /// closed while it idled, and the request can be tried on another one, if it is idempotent or
+    /// is known not to have been sent, and [`into_request`](Self::into_request) gives it back.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        !self.answered && matches!(self.kind, SendErrorKind::Closed | SendErrorKind::Io(_))
+    }
+
+    /// The request, as it was given, if the exchange is [stale](Self::is_stale) and nothing had
+    /// been taken from the request's body.
+    #[must_use]
+    pub fn into_request(self) -> Option<Request<B>> {
+        self.request.map(|request| *request)
+    }
+}
+
+impl<B> fmt::Debug for SendError<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendError")
+            .field("kind", &self.kind)
+            .field("answered", &self.answered)
+            .field("returns_request", &self.request.is_some())
+            .finish()
+    }
+}
+
+impl<B> fmt::Display for SendError<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind.fmt(f)
+    }
+}
+
+impl<B> std::error::Error for SendError<B> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.kind.source()
+    }
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
+    /// A connection over a transport that is connected and on which nothing was sent.
+    pub fn new(io: I, config: ClientConfig) -> Self {
+        let (read, write) = (ReadBuffer::new(), WriteBuffer::new());
+        Self {
+            wire: Box::new(Wire {
+                io,
+                read,
+                write,
+                config,
+            }),
+        }
+    }
+
+    /// The transport, such as to ask it for its addresses.
+    pub fn io(&self) -> &I {
+        &self.wire.io
+    }
+
+    /// Whether the idle connection can still be used, as far as the runtime has noticed: false
+    /// when the upstream closed it or sent something unasked. Costs no system call if nothing
+    /// happened on the connection.
+    #[must_use]
+    pub fn is_open(&mut self) -> bool {
+        self.poll_unusable(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
+    }
+
+    /// Ready when the idle connection can no longer be used, so that a pool can let go of it.
+    pub fn poll_unusable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let wire = &mut *self.wire;
+        if wire.read.bytes.is_empty() {
+            let polled = wire.read.poll_read(&mut wire.io, cx);
+            wire.read.release();
+            ready!(polled).ok();
+        }
+        Poll::Ready(())
+    }
+
+    /// Sends a request and waits for the head of its response.
+    ///
+    /// The request's fields are sent as given, except that the codec sets `content-length`,
+    /// `transfer-encoding` and `connection` (whose options other than `close` and `keep-alive`
+    /// are passed on). The target is sent in origin-form, and its authority as `host` if there is
+    /// no such field. The request's body is sent while the response is awaited, and on while its
+    /// body is read, driven by the one who reads it. With `expect: 100-continue` it is held back
+    /// until a 100 arrives or [`ClientConfig::continue_timeout`] has passed.
+    ///
+    /// To give up, drop the future: the connection is closed.
+    ///
+    /// # Errors
+    /// When no response arrived; the connection is closed then.
+    pub async fn send<B, H>(
+        mut self,
+        request: Request<B>,
+        mut hooks: H,
+    ) -> Result<Response<ResponseBody<I, B, H>>, SendError<B>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+        H: Hooks<I>,
+    {
+        if !self.wire.read.bytes.is_empty() {
+            // What came unasked must not be taken for the response to this request.
+            let request = Some(Box::new(request));
+            return Err(SendError {
+                kind: SendErrorKind::Closed,
+                answered: false,
+                request,
+            });
+        }
+        let (parts, body) = request.into_parts();
+        let encoder = put_head(self.wire.write.flat(), &parts, &body);
+        let hold = expects_continue(&parts.headers) && encoder != Encoder::None;
+        let hold = hold.then_some(self.wire.config.continue_timeout);
+        let mut upload = Upload::new(body, encoder, hold);
+        let mut wait = Wait {
+            rules: ResponseRules::of(&parts.method),
+            answered: false,
+            interims: 0,
+            look: true,
+            write_error: None,
+        };
+        let head = poll_fn(|cx| self.wire.poll_head(cx, &mut upload, &mut wait, &mut hooks)).await;
+        let head = head.and_then(|head| {
+            let tunnel = parts.method == Method::CONNECT && head.status.is_success();
+            if tunnel {
+                Err(SendErrorKind::Switch)
+            } else {
+                Ok(head)
+            }
+        });
+        match head {
+            Ok(mut head) => {
+                head.keep_alive &= !asks_to_close(&parts.headers);
+                recycle_map(parts.headers);
+                Ok(self.respond(head, upload, hooks))
+            }
+            Err(kind) => {
+                let mut error = SendError {
+                    kind,
+                    answered: wait.answered,
+                    request: None,
+                };
+                if error.is_stale() {
+                    let body = upload.into_untouched();
+                    error.request = body.map(|body| Box::new(Request::from_parts(parts, body)));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn respond<B, H>(
+        self,
+        head: ResponseHead,
+        upload: Upload<B>,
+        hooks: H,
+    ) -> Response<ResponseBody<I, B, H>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+        H: Hooks<I>,
+    {
+        let body = ResponseBody::new(self, head.framing, head.keep_alive, upload, hooks);
+        let mut response = Response::new(body);
+        *response.status_mut() = head.status;
+        *response.version_mut() = head.version;
+        *response.headers_mut() = head.headers;
+        response
+    }
+
+    /// Makes the connection ready to idle, if nothing is left on it.
+    fn into_idle(mut self) -> Option<Self> {
+        if !self.wire.read.bytes.is_empty() || !self.wire.write.is_empty() {
+            return None;
+        }
+        self.wire.read.release();
+        self.wire.write.release();
+        Some(self)
+    }
+}
+
+/// How far the wait for a response is.
+struct Wait {
+    rules: ResponseRules,
+    /// Something was read.
+    answered: bool,
+    interims: u32,
+    /// What was read since the last look can have completed a line.
+    look: bool,
+    /// Writing failed; there may be an answer all the same.
+    write_error: Option<io::Error>,
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
+    /// Sends the request and reads up to the end of the final response's head.
+    fn poll_head<B, H>(
+        &mut self,
+        cx: &mut Context<'_>,
+        upload: &mut Upload<B>,
+        wait: &mut Wait,
+        hooks: &mut H,
+    ) -> Poll<Result<ResponseHead, SendErrorKind>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+        H: Hooks<I>,
+    {
+        loop {
+            match upload.poll(&mut self.io, &mut self.write, cx) {
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+                // RFC 9112 section 9.5: the upstream may have answered before it closed.
+                Poll::Ready(Err(UploadError::Io(error))) => wait.write_error = Some(error),
+                Poll::Ready(Err(UploadError::Body(error))) => {
+                    return Poll::Ready(Err(SendErrorKind::RequestBody(error)));
+                }
+            }
+            let head = match ready!(self.poll_next_head(cx, wait)) {
+                Ok(head) => head,
+                Err(error) => return Poll::Ready(Err(error)),
+            };
+            if head.status == StatusCode::SWITCHING_PROTOCOLS {
+                return Poll::Ready(Err(SendErrorKind::Switch));
+            }
+            if !head.status.is_informational() {
+                return Poll::Ready(Ok(head));
+            }
+            wait.interims += 1;
+            if wait.interims > MAX_INTERIM {
+                return Poll::Ready(Err(SendErrorKind::TooManyInterim));
+            }
+            if head.status == StatusCode::CONTINUE {
+                upload.proceed();
+            }
+            hooks.interim(head.status, &head.headers);
+            recycle_map(head.headers);
+        }
+    }
+
+    fn poll_next_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        wait: &mut Wait,
+    ) -> Poll<Result<ResponseHead, SendErrorKind>> {
+        loop {
+            if wait.look && !self.read.bytes.is_empty() {
+                let bytes = &mut self.read.bytes;
+                match parse_response(bytes, &self.config.limits, wait.rules) {
+                    Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                    Ok(None) => wait.look = false,
+                    Err(error) => return Poll::Ready(Err(SendErrorKind::Response(error))),
+                }
+            }
+            let known = self.read.bytes.len();
+            match ready!(self.read.poll_read(&mut self.io, cx)) {
+                Ok(0) => {
+                    let error = wait.write_error.take();
+                    return Poll::Ready(
+                        Err(error.map_or(SendErrorKind::Closed, SendErrorKind::Io)),
+                    );
+                }
+                Ok(_) => {
+                    wait.answered = true;
+                    let fresh = self.read.bytes.get(known..).unwrap_or_default();
+                    wait.look = memchr::memchr(b'\n', fresh).is_some()
+                        || self.config.limits.crossed(known, self.read.bytes.len());
+                }
+                Err(error) => {
+                    let error = wait.write_error.take().unwrap_or(error);
+                    return Poll::Ready(Err(SendErrorKind::Io(error)));
+                }
+            }
+        }
+    }
+}
+
+/// Appends a request's head; returns how its body is framed (RFC 9112 section 6.3).
+fn put_head<B: Body>(out: &mut Vec<u8>, parts: &Parts, body: &B) -> Encoder {
+    let exact = if body.is_end_stream() {
+        Some(0)
+    } else {
+        body.size_hint().exact()
+    };
+    let declared = super::head::declared_length(&parts.headers);
+    let encoder = match exact {
+        Some(0) => Encoder::None,
+        Some(length) => Encoder::Length(length),
+        None => declared.map_or(Encoder::Chunked, Encoder::Length),
+    };
+    put_request_line(out, &parts.method, &parts.uri, &parts.headers);
+    put_fields(out, &parts.headers, true);
+    let own = asks_to_close(&parts.headers).then_some("close");
+    connection_tokens(out, &parts.headers, own);
+    match encoder {
+        Encoder::Length(length) => put_length(out, length),
+        Encoder::Chunked => put_chunked(out),
+        // RFC 9110 section 8.6: said where a method is expected to have content.
+        Encoder::None | Encoder::UntilClose => {
+            let expected = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
+            if expected || declared == Some(0) {
+                put_length(out, 0);
+            }
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+    encoder
+}
+
+fn expects_continue(headers: &HeaderMap) -> bool {
+    headers
+        .get(http::header::EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! The body of a response, read from its connection as it is polled.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::upload::Upload;
+use super::{Connection, Hooks};
+use crate::http1::body::{BodyError, Decoded, Decoder};
+use crate::http1::head::Framing;
+use crate::http1::server::BoxError;
+
+/// The body of a response. Polling it also sends what is left of the request.
+///
+/// At its end the connection goes to [`Hooks::idle`] if it can be used again: if neither side
+/// asked to close it, the request was sent to its end and nothing else came. Dropped before, it
+/// closes the connection.
+pub struct ResponseBody<I, B, H> {
+    /// Gone once the end has been read.
+    active: Option<Active<I, B, H>>,
+    /// Bytes left, if the length is known.
+    remaining: Option<u64>,
+}
+
+struct Active<I, B, H> {
+    connection: Connection<I>,
+    upload: Upload<B>,
+    hooks: H,
+    decoder: Decoder,
+    keep_alive: bool,
+}
+
+/// Nothing in it is pinned: the request's body is `Unpin` wherever it is polled.
+impl<I, B, H> Unpin for ResponseBody<I, B, H> {}
+
+impl<I, B, H> fmt::Debug for ResponseBody<I, B, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody")
+            .field("ended", &self.active.is_none())
+            .field("remaining", &self.remaining)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<I, B, H> ResponseBody<I, B, H>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+    H: Hooks<I>,
+{
+    pub(super) fn new(
+        connection: Connection<I>,
+        framing: Framing,
+        keep_alive: bool,
+        mut upload: Upload<B>,
+        hooks: H,
+    ) -> Self {
+        upload.give_up_held();
+        let decoder = Decoder::new(framing);
+        let remaining = decoder.remaining();
+        let active = Active {
+            connection,
+            upload,
+            hooks,
+            decoder,
+            keep_alive,
+        };
+        let mut body = Self {
+            active: None,
+            remaining,
+        };
+        if active.decoder.is_done() {
+            active.release();
+        } else {
+            body.active = Some(active);
+        }
+        body
+    }
+}
+
+impl<I, B, H> Active<I, B, H>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+    H: Hooks<I>,
+{
+    fn poll_decoded(&mut self, cx: &mut Context<'_>) -> Poll<Result<Decoded, BodyError>> {
+        let wire = &mut *self.connection.wire;
+        // A failure here spoils the connection, not the response.
+        let _ = self.upload.poll(&mut wire.io, &mut wire.write, cx);
+        loop {
+            match self.decoder.decode(&mut wire.read.bytes) {
+                Ok(Decoded::More) => {}
+                decoded => return Poll::Ready(decoded),
+            }
+            match ready!(wire.read.poll_read(&mut wire.io, cx)) {
+                Ok(0) => {
+                    return Poll::Ready(self.decoder.end_of_stream().map(|()| Decoded::End));
+                }
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    /// Hands the connection back if it can be used again, and closes it otherwise.
+    fn release(self) {
+        if self.keep_alive
+            && self.upload.is_done()
+            && let Some(connection) = self.connection.into_idle()
+        {
+            self.hooks.idle(connection);
+        }
+    }
+}
+
+impl<I, B, H> Body for ResponseBody<I, B, H>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+    H: Hooks<I>,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(active) = &mut self.active else {
+            return Poll::Ready(None);
+        };
+        let decoded = match ready!(active.poll_decoded(cx)) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                self.active = None;
+                return Poll::Ready(Some(Err(error)));
+            }
+        };
+        if active.decoder.is_done()
+            && let Some(active) = self.active.take()
+        {
+            active.release();
+        }
+        Poll::Ready(match decoded {
+            Decoded::Data(bytes) => {
+                if let Some(remaining) = &mut self.remaining {
+                    *remaining = remaining.saturating_sub(bytes.len() as u64);
+                }
+                Some(Ok(Frame::data(bytes)))
+            }
+            Decoded::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),
+            Decoded::End | Decoded::More => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.active.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (&self.active, self.remaining) {
+            (None, _) => SizeHint::with_exact(0),
+            (Some(_), Some(remaining)) => SizeHint::with_exact(remaining),
+            (Some(_), None) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! HTTP/1.1 on both sides of the proxy (RFC 9112), for one connection at a time.
+//!
+//! [`serve`] is the side of the clients and [`Connection`] that of the upstreams. Both are strict:
+//! a message about whose end two implementations could disagree is refused, never repaired.
+//!
+//! A proxy calls [`Connection::send`] from within the service it gives to [`serve`]: the
+//! [`RequestBody`] is passed on as it is, [`Hooks::interim`] is answered with [`Interim::send`],
+//! and the [`ResponseBody`] is returned. Bodies then flow frame by frame within one task, and
+//! either side's pace holds back the other. What goes into the field maps beyond the framing
+//! (`content-length`, `transfer-encoding`, `connection`'s `close` and `keep-alive`, `date`) is the
+//! caller's, hop-by-hop fields included.
+//!
+//! Everything here lives on one thread; nothing need be `Send`. Upgrades are not there yet: a 101,
+//! or a 2xx to CONNECT, is an error on both sides.
+
+mod body;
+mod buffer;
+mod client;
+mod date;
+mod drain;
+mod head;
+mod server;
+
+pub use body::{BodyError, LengthMismatch};
+pub use client::{ClientConfig, Connection, Hooks, ResponseBody, SendError, SendErrorKind};
+pub use drain::{Drain, DrainWatch};
+pub use head::{HeadError, HeadLimits, MAX_FIELDS};
+pub use server::{
+    ConnectionError, Interim, InterimError, RequestBody, ServerConfig, serve, serve_with_abort,
+};
+
+#[cfg(test)]
+mod tests;

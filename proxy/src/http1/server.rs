@@ -1,0 +1,530 @@
+//! The side of the clients: serves the requests of one connection, one after the other.
+//!
+//! An exchange is: wait for a head, call the service, write its response, dispose of what the
+//! service left unread of the request. A small request and its response cost one read and one
+//! write.
+//!
+//! A client that ends its side of the connection is taken to be gone, and what was being done for
+//! it is dropped at once; a half-closed client cannot be told from one that left. Set
+//! [`ServerConfig::half_close`] to answer such clients all the same.
+
+mod response;
+mod shared;
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body::Body;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+pub use shared::{Interim, InterimError, RequestBody};
+
+use super::body::{Decoded, Decoder};
+use super::buffer::recycle_map;
+use super::date::put_date;
+use super::drain::DrainWatch;
+use super::head::{HeadError, HeadLimits, RequestHead, parse_request, put_length, put_status_line};
+use shared::{Background, ExchangeStart, Shared};
+
+/// The type of an error a body ends with.
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// How client connections are served.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// How large a request head may be.
+    pub limits: HeadLimits,
+    /// How long a head may take from its first byte to its last; then 408.
+    pub head_timeout: Duration,
+    /// How long a connection may wait for a next request, or for its first; then it is closed
+    /// without a word.
+    pub idle_timeout: Duration,
+    /// How long the service, or its response, may wait for the next bytes of the request body;
+    /// then 408, or the response is broken off.
+    pub body_timeout: Duration,
+    /// How long the client may leave a response unread; then the connection is dropped.
+    pub write_timeout: Duration,
+    /// How long what the client still sends is read after the last response, so that the response
+    /// is not lost to a reset (RFC 9112 section 9.6).
+    pub linger_timeout: Duration,
+    /// How many bytes of a request body the service left unread are read so as to keep the
+    /// connection.
+    pub max_unread_body: u64,
+    /// Whether a client that ended its side behind its request still gets the response. If not,
+    /// it is taken to be gone, as nginx does.
+    pub half_close: bool,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            limits: HeadLimits::default(),
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+            linger_timeout: Duration::from_secs(5),
+            max_unread_body: 64 * 1024,
+            half_close: false,
+        }
+    }
+}
+
+/// Why a connection ended other than by the rules.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// The connection failed between two requests.
+    #[error("the client connection failed: {0}")]
+    Io(#[from] io::Error),
+    /// The client left in the middle of a request or its response.
+    #[error("the client left in the middle of an exchange")]
+    ClientGone,
+    /// A head was refused and answered with [`HeadError::status`].
+    #[error("the request was refused: {0}")]
+    Refused(HeadError),
+    /// A head was not complete in time and was answered with 408.
+    #[error("the request head did not arrive in time")]
+    HeadTimeout,
+    /// A request body stalled; answered with 408 if no response had begun.
+    #[error("the request body did not arrive in time")]
+    BodyTimeout,
+    /// The client did not read its response in time.
+    #[error("the client did not read the response in time")]
+    WriteTimeout,
+    /// The response's body failed, or had not the length its head declared; the response was
+    /// broken off.
+    #[error("the response was broken off: {0}")]
+    Response(#[source] BoxError),
+    /// The service answered with a 1xx status, or CONNECT with a 2xx one; the client got a 502.
+    #[error("the service tried to switch protocols")]
+    Switch,
+}
+
+impl ConnectionError {
+    /// The status the client is told, if no response had begun.
+    fn answer(&self) -> Option<StatusCode> {
+        match self {
+            Self::Refused(error) => Some(error.status()),
+            Self::HeadTimeout | Self::BodyTimeout => Some(StatusCode::REQUEST_TIMEOUT),
+            Self::Switch => Some(StatusCode::BAD_GATEWAY),
+            Self::Io(_) | Self::ClientGone | Self::WriteTimeout | Self::Response(_) => None,
+        }
+    }
+}
+
+/// Serves one client connection until it closes.
+///
+/// Requests reach `service` in order, one at a time. Their target is in origin-form (or `*`, or an
+/// authority with CONNECT) and their host in the `host` field alone; `transfer-encoding` has been
+/// taken off. The service's future and its response's body are dropped as soon as the client is
+/// gone. `transfer-encoding` and the `close` and `keep-alive` options of `connection` in responses
+/// are set by the codec; a `connection: close` of the service is honoured.
+///
+/// # Errors
+/// See [`ConnectionError`]. Whatever could be answered has been answered.
+pub async fn serve<I, S, Fut, B>(
+    io: I,
+    config: &ServerConfig,
+    drain: DrainWatch,
+    service: S,
+) -> Result<(), ConnectionError>
+where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Fn(Request<RequestBody>) -> Fut,
+    Fut: Future<Output = Response<B>>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    serve_with_abort(io, config, drain, |_| (), service).await
+}
+
+/// As [`serve`], and calls `abort` before the transport is dropped in the middle of a response
+/// that only the end of the connection ends (to HTTP/1.0 clients). It should make the connection
+/// end in a reset, such as by a zero `SO_LINGER`: otherwise the client takes what it got for
+/// the whole.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_with_abort<I, S, Fut, B>(
+    io: I,
+    config: &ServerConfig,
+    drain: DrainWatch,
+    abort: impl FnOnce(&mut I),
+    service: S,
+) -> Result<(), ConnectionError>
+where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Fn(Request<RequestBody>) -> Fut,
+    Fut: Future<Output = Response<B>>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let timer = pin!(sleep_until(Instant::now() + config.idle_timeout));
+    let mut server = Server {
+        shared: Rc::new(Shared::new(io)),
+        config,
+        drain,
+        timer,
+        head: false,
+        close_delimited: false,
+    };
+    let served = server.run(service).await;
+    server.shared.end();
+    if served.is_err() && server.close_delimited {
+        abort(&mut server.shared.state.borrow_mut().io);
+    }
+    served
+}
+
+/// One client connection.
+struct Server<'a, I> {
+    shared: Rc<Shared<I>>,
+    config: &'a ServerConfig,
+    drain: DrainWatch,
+    /// Armed for the earliest deadline it was needed for, and moved on only when it fires.
+    timer: Pin<&'a mut Sleep>,
+    /// The request at hand is HEAD.
+    head: bool,
+    /// A response is being written that only the end of the connection ends.
+    close_delimited: bool,
+}
+
+/// What of a request is needed to write its response.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    head: bool,
+    connect: bool,
+    http10: bool,
+    keep_alive: bool,
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
+    async fn run<S, Fut, B>(&mut self, service: S) -> Result<(), ConnectionError>
+    where
+        S: Fn(Request<RequestBody>) -> Fut,
+        Fut: Future<Output = Response<B>>,
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        loop {
+            let head = match self.next_head().await {
+                Ok(Some(head)) => head,
+                Ok(None) => return self.close(false).await,
+                Err(error) => return Err(self.refuse(error).await),
+            };
+            if !self.exchange(head, &service).await? {
+                return self.close(true).await;
+            }
+            self.head = false;
+        }
+    }
+
+    /// Waits for the next request head; there is none when the connection closes in between.
+    async fn next_head(&mut self) -> Result<Option<RequestHead>, ConnectionError> {
+        let mut deadline = None;
+        let mut begun = false;
+        // Whether what was read since the last look can have completed a line.
+        let mut look = true;
+        poll_fn(|cx| {
+            let state = &mut *self.shared.state.borrow_mut();
+            loop {
+                if look && !state.read.bytes.is_empty() {
+                    match parse_request(&mut state.read.bytes, &self.config.limits) {
+                        Ok(Some(head)) => return Poll::Ready(Ok(Some(head))),
+                        Ok(None) => look = false,
+                        Err(error) => {
+                            return Poll::Ready(Err(ConnectionError::Refused(error)));
+                        }
+                    }
+                }
+                let known = state.read.bytes.len();
+                match state.read.poll_read(&mut state.io, cx) {
+                    Poll::Ready(Ok(0)) => {
+                        state.eof = true;
+                        return Poll::Ready(Ok(None));
+                    }
+                    Poll::Ready(Ok(_)) => {
+                        let fresh = state.read.bytes.get(known..).unwrap_or_default();
+                        look = memchr::memchr(b'\n', fresh).is_some()
+                            || self.config.limits.crossed(known, state.read.bytes.len());
+                        continue;
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                    Poll::Pending => {}
+                }
+                let idle = state.read.bytes.is_empty();
+                if idle {
+                    state.read.release();
+                    state.write.release();
+                    if self.drain.poll_draining(cx) {
+                        return Poll::Ready(Ok(None));
+                    }
+                } else if !begun {
+                    begun = true;
+                    deadline = Some(Instant::now() + self.config.head_timeout);
+                }
+                let deadline =
+                    *deadline.get_or_insert_with(|| Instant::now() + self.config.idle_timeout);
+                return match poll_deadline(self.timer.as_mut(), cx, deadline) {
+                    Poll::Ready(()) if idle => Poll::Ready(Ok(None)),
+                    Poll::Ready(()) => Poll::Ready(Err(ConnectionError::HeadTimeout)),
+                    Poll::Pending => Poll::Pending,
+                };
+            }
+        })
+        .await
+    }
+
+    /// Has one request served; returns whether the connection can take another.
+    async fn exchange<S, Fut, B>(
+        &mut self,
+        head: RequestHead,
+        service: &S,
+    ) -> Result<bool, ConnectionError>
+    where
+        S: Fn(Request<RequestBody>) -> Fut,
+        Fut: Future<Output = Response<B>>,
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let asked = Asked {
+            head: head.method == Method::HEAD,
+            connect: head.method == Method::CONNECT,
+            http10: head.version == Version::HTTP_10,
+            keep_alive: head.keep_alive,
+        };
+        self.head = asked.head;
+        let request = self.request(head, asked);
+        let response = {
+            let future = pin!(service(request));
+            self.answer(future).await
+        };
+        let response = match response {
+            Ok(response) => response,
+            Err(error) => return Err(self.refuse(error).await),
+        };
+        let switches = response.status().is_informational()
+            || (asked.connect && response.status().is_success());
+        if switches {
+            return Err(self.refuse(ConnectionError::Switch).await);
+        }
+        let (parts, body) = response.into_parts();
+        let (encoder, keep) = self.put_head(&parts, &body, asked);
+        recycle_map(parts.headers);
+        {
+            let body = pin!(body);
+            self.write_body(body, encoder).await?;
+        }
+        self.shared.end();
+        Ok(keep && self.skip_unread_body().await?)
+    }
+
+    fn request(&self, head: RequestHead, asked: Asked) -> Request<RequestBody> {
+        let decoder = Decoder::new(head.framing);
+        let remaining = decoder.remaining();
+        let start = ExchangeStart {
+            expects: head.expect_continue,
+            http10: asked.http10,
+        };
+        let exchange = self.shared.begin(decoder, start);
+        let mut request = Request::new(RequestBody::new(&self.shared, exchange, remaining));
+        *request.method_mut() = head.method;
+        *request.uri_mut() = head.uri;
+        *request.version_mut() = head.version;
+        *request.headers_mut() = head.headers;
+        request
+    }
+
+    /// Drives the service to its response, and the connection beside it.
+    async fn answer<Fut, B>(
+        &mut self,
+        mut future: Pin<&mut Fut>,
+    ) -> Result<Response<B>, ConnectionError>
+    where
+        Fut: Future<Output = Response<B>>,
+    {
+        let mut stalled = None;
+        poll_fn(|cx| {
+            self.shared.set_task(cx);
+            loop {
+                if let Poll::Ready(response) = future.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(response));
+                }
+                match self.shared.poll_background(cx, self.config.half_close) {
+                    Poll::Ready(Background::Progress) => {}
+                    Poll::Ready(Background::Gone) => {
+                        return Poll::Ready(Err(ConnectionError::ClientGone));
+                    }
+                    Poll::Pending => {
+                        return self
+                            .poll_body_timeout(cx, &mut stalled)
+                            .map(|()| Err(ConnectionError::BodyTimeout));
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    /// Ready when the request body has been waited for too long. `stalled` is the deadline of the
+    /// wait at hand, and what had been read when it began.
+    fn poll_body_timeout(
+        &mut self,
+        cx: &mut Context<'_>,
+        stalled: &mut Option<(Instant, u64)>,
+    ) -> Poll<()> {
+        let (waiting, read) = {
+            let state = self.shared.state.borrow();
+            (state.waiting, state.read.total)
+        };
+        if !waiting {
+            *stalled = None;
+            return Poll::Pending;
+        }
+        let deadline = match stalled {
+            Some((deadline, known)) if *known == read => *deadline,
+            _ => {
+                let deadline = Instant::now() + self.config.body_timeout;
+                *stalled = Some((deadline, read));
+                deadline
+            }
+        };
+        poll_deadline(self.timer.as_mut(), cx, deadline)
+    }
+
+    /// Reads what the service left of the request body, up to the bound. Returns whether the
+    /// connection is at the start of a next request.
+    async fn skip_unread_body(&mut self) -> Result<bool, ConnectionError> {
+        let mut left = self.config.max_unread_body;
+        let mut deadline = None;
+        poll_fn(|cx| {
+            let state = &mut *self.shared.state.borrow_mut();
+            loop {
+                if state.decoder.is_done() {
+                    return Poll::Ready(Ok(!state.eof));
+                }
+                match state.decoder.decode(&mut state.read.bytes) {
+                    Ok(Decoded::Data(bytes)) => match left.checked_sub(bytes.len() as u64) {
+                        Some(rest) => left = rest,
+                        None => return Poll::Ready(Ok(false)),
+                    },
+                    Ok(Decoded::Trailers(_) | Decoded::End) => {}
+                    Ok(Decoded::More) => match state.read.poll_read(&mut state.io, cx) {
+                        Poll::Ready(Ok(0)) => {
+                            state.eof = true;
+                            return Poll::Ready(Ok(false));
+                        }
+                        Poll::Ready(Ok(_)) => {}
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                        Poll::Pending => {
+                            let deadline = *deadline
+                                .get_or_insert_with(|| Instant::now() + self.config.linger_timeout);
+                            return poll_deadline(self.timer.as_mut(), cx, deadline)
+                                .map(|()| Ok(false));
+                        }
+                    },
+                    Err(_) => return Poll::Ready(Ok(false)),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Answers an error on the codec's own account, if it can be answered, and closes. Returns the
+    /// error.
+    async fn refuse(&mut self, error: ConnectionError) -> ConnectionError {
+        let Some(status) = error.answer() else {
+            return error;
+        };
+        self.shared.end();
+        let reason = error.to_string();
+        {
+            let mut state = self.shared.state.borrow_mut();
+            let out = state.write.flat();
+            put_status_line(out, status);
+            out.extend_from_slice(b"content-type: text/plain\r\nconnection: close\r\ndate: ");
+            put_date(out);
+            out.extend_from_slice(b"\r\n");
+            put_length(out, reason.len() as u64 + 1);
+            out.extend_from_slice(b"\r\n");
+            if !self.head {
+                out.extend_from_slice(reason.as_bytes());
+                out.push(b'\n');
+            }
+            // Whatever follows cannot be told apart from the faulty request.
+            state.failed = true;
+        }
+        let deadline = Instant::now() + self.config.write_timeout;
+        let flushed = poll_fn(|cx| match self.shared.poll_flush(cx) {
+            Poll::Ready(flushed) => Poll::Ready(flushed.is_ok()),
+            Poll::Pending => poll_deadline(self.timer.as_mut(), cx, deadline).map(|()| false),
+        })
+        .await;
+        if flushed {
+            // The error to be reported is the first one.
+            let _ = self.close(true).await;
+        }
+        error
+    }
+
+    /// Ends our side, and after a response (`answered`) that the client may have to be given time
+    /// to read, reads on until the client ends its side too: closing with bytes unread would reset
+    /// the connection and might take the response with it (RFC 9112 section 9.6).
+    async fn close(&mut self, answered: bool) -> Result<(), ConnectionError> {
+        let deadline = Instant::now() + self.config.linger_timeout;
+        let mut shut = false;
+        poll_fn(|cx| {
+            let state = &mut *self.shared.state.borrow_mut();
+            if !shut {
+                match Pin::new(&mut state.io).poll_shutdown(cx) {
+                    Poll::Ready(Ok(())) => shut = true,
+                    Poll::Ready(Err(_)) => return Poll::Ready(Ok(())),
+                    Poll::Pending => {
+                        return poll_deadline(self.timer.as_mut(), cx, deadline).map(Ok);
+                    }
+                }
+                let unread =
+                    state.failed || !state.decoder.is_done() || !state.read.bytes.is_empty();
+                if state.eof || !answered || !unread {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            loop {
+                state.read.bytes.clear();
+                match state.read.poll_read(&mut state.io, cx) {
+                    Poll::Ready(Ok(1..)) => {}
+                    Poll::Ready(_) => return Poll::Ready(Ok(())),
+                    Poll::Pending => {
+                        return poll_deadline(self.timer.as_mut(), cx, deadline).map(Ok);
+                    }
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// Ready once `deadline` has passed. The timer is moved only to an earlier deadline, or when it
+/// fires too early for this one: arming it for a request costs nothing.
+fn poll_deadline(mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+    if timer.deadline() > deadline {
+        timer.as_mut().reset(deadline);
+    }
+    while timer.as_mut().poll(cx).is_ready() {
+        if Instant::now() >= deadline {
+            return Poll::Ready(());
+        }
+        timer.as_mut().reset(deadline);
+    }
+    Poll::Pending
+}
+
+#[cfg(test)]
+mod tests;

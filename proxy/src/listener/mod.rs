@@ -1,0 +1,8 @@
+//! Listening sockets: which there are, and what comes in on them.
+
+mod accept;
+mod reconcile;
+mod socket;
+
+pub use accept::accept;
+pub use reconcile::{Plan, Sockets};

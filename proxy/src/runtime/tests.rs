@@ -1,0 +1,170 @@
+use fleetway_api::{Change, Entry, document};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+use super::*;
+use crate::snapshot::{Origin, Resources, Version};
+
+/// The update that makes of `before` what the documents say.
+fn update(before: &Resources, revision: u64, yaml: &str) -> Update {
+    let documents =
+        document::read_all(yaml, document::Format::Yaml, "test").expect("valid documents");
+    let mut changes: Vec<Change<Version>> = before
+        .iter()
+        .map(|entry| Change::Delete(entry.resource.id()))
+        .filter(|change| {
+            !documents
+                .iter()
+                .any(|(document, _)| document.id == change.id())
+        })
+        .collect();
+    changes.extend(documents.into_iter().map(|(_, resource)| {
+        Change::Put(Arc::new(Entry {
+            resource,
+            data: Version(revision.to_string().into()),
+        }))
+    }));
+    let changed = changes.iter().map(Change::id).collect();
+    let resources = before.apply(changes).expect("a valid set");
+    Update {
+        resources,
+        changed,
+        revision,
+        time_ms: 0,
+        origin: Origin::Nowhere,
+    }
+}
+
+async fn apply(runtime: &Arc<Runtime>, revision: u64, yaml: &str) -> Result<(), Vec<FieldError>> {
+    let before = runtime.snapshot().resources.clone();
+    runtime.apply(update(&before, revision, yaml)).await
+}
+
+/// Sends a request on a connection of its own; the whole answer.
+async fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+fn address(runtime: &Runtime, listener: &str) -> SocketAddr {
+    runtime.addresses().borrow()[listener]
+}
+
+/// An upstream that answers every request with its name and what it was asked.
+async fn upstream(name: &'static str) -> SocketAddr {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = socket.accept().await {
+            let service = hyper::service::service_fn(move |request: http::Request<_>| async move {
+                let _: &hyper::body::Incoming = request.body();
+                let text = format!("{name} {} {:?}", request.uri(), request.headers());
+                Ok::<_, std::convert::Infallible>(http::Response::new(text))
+            });
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new()
+                    .serve_connection(hyper_util::rt::TokioIo::new(stream), service),
+            );
+        }
+    });
+    address
+}
+
+const WEB: &str = "{kind: Listener, name: web, address: '127.0.0.1:0', http: {}}\n---\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_forwarded_to_the_cluster_of_its_route() {
+    let runtime = Arc::new(Runtime::start(2).unwrap());
+    let backend = upstream("one").await;
+    let yaml = format!(
+        "{WEB}{{kind: Cluster, name: a, endpoints: [{{address: '{backend}'}}]}}\n---\n\
+         {{kind: Route, name: r, forward: {{clusters: [{{name: a}}]}}}}"
+    );
+    apply(&runtime, 1, &yaml).await.unwrap();
+    let answer = get(address(&runtime, "web"), "/x?y").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("one /x?y"), "{answer}");
+    assert!(
+        answer.contains("\"x-forwarded-for\": \"127.0.0.1\""),
+        "{answer}"
+    );
+    assert!(answer.contains("\"via\": \"1.1 fleetway\""), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_served_by_every_worker_once_it_is_applied() {
+    let runtime = Arc::new(Runtime::start(2).unwrap());
+    let route = |body: &str| {
+        format!("{WEB}{{kind: Route, name: r, respond: {{status: 200, body: {body}}}}}")
+    };
+    apply(&runtime, 1, &route("before")).await.unwrap();
+    let at = address(&runtime, "web");
+    for round in 0..20 {
+        let body = format!("round-{round}");
+        apply(&runtime, round + 2, &route(&body)).await.unwrap();
+        for _ in 0..4 {
+            let answer = get(at, "/").await;
+            assert!(answer.ends_with(&body), "{answer}");
+        }
+    }
+    assert_eq!(
+        address(&runtime, "web"),
+        at,
+        "an unchanged listener keeps its socket"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_is_taken_refuses_the_whole_update() {
+    let runtime = Arc::new(Runtime::start(1).unwrap());
+    let owner = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let taken = owner.local_addr().unwrap();
+    let first = format!("{WEB}{{kind: Route, name: r, respond: {{status: 200, body: old}}}}");
+    apply(&runtime, 1, &first).await.unwrap();
+    let second = format!(
+        "{WEB}{{kind: Route, name: r, respond: {{status: 200, body: new}}}}\n---\n\
+         {{kind: Listener, name: busy, address: '{taken}', http: {{}}}}"
+    );
+    let errors = apply(&runtime, 2, &second).await.unwrap_err();
+    assert!(
+        errors[0]
+            .to_string()
+            .starts_with("listeners/busy: address: cannot listen on")
+    );
+    assert!(get(address(&runtime, "web"), "/").await.ends_with("old"));
+    assert_eq!(runtime.snapshot().revision, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_listener_closes_its_socket_and_the_others_stay() {
+    let runtime = Arc::new(Runtime::start(2).unwrap());
+    let other = "{kind: Listener, name: other, address: '127.0.0.1:0', http: {}}\n---\n";
+    let route = "{kind: Route, name: r, respond: {status: 200, body: hello}}";
+    apply(&runtime, 1, &format!("{WEB}{other}{route}"))
+        .await
+        .unwrap();
+    let (web, gone) = (address(&runtime, "web"), address(&runtime, "other"));
+    assert!(get(gone, "/").await.ends_with("hello"));
+    apply(&runtime, 2, &format!("{WEB}{route}")).await.unwrap();
+    assert!(!runtime.addresses().borrow().contains_key("other"));
+    assert!(get(web, "/").await.ends_with("hello"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_without_a_route_or_an_endpoint_are_answered_here() {
+    let runtime = Arc::new(Runtime::start(1).unwrap());
+    let yaml = format!(
+        "{WEB}{{kind: Cluster, name: a}}\n---\n\
+         {{kind: Route, name: r, match: {{path: {{prefix: /a}}}}, forward: {{clusters: [{{name: a}}]}}}}"
+    );
+    apply(&runtime, 1, &yaml).await.unwrap();
+    let at = address(&runtime, "web");
+    assert!(get(at, "/b").await.starts_with("HTTP/1.1 404 "));
+    assert!(get(at, "/a").await.starts_with("HTTP/1.1 503 "));
+}

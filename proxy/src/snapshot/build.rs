@@ -1,0 +1,251 @@
+//! The next snapshot from the one in force: pure, and at the cost of what changed.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use fleetway_api::{self as api, Action, Id, Kind, Name, Resource};
+use imbl::OrdMap;
+
+use super::{BoundRoute, ListenerConfig, Resources, Slot, Snapshot, Target, Update, Version};
+use crate::{
+    cluster::Cluster,
+    route::{self, RouteTable},
+    telemetry::{ClusterCounters, ListenerCounters},
+};
+
+type Entry = api::Entry<Version>;
+type Table = RouteTable<BoundRoute>;
+
+/// Routes that come into a table or leave it.
+#[derive(Debug, Default)]
+struct Moves {
+    removed: Vec<Arc<Entry>>,
+    added: Vec<Arc<BoundRoute>>,
+}
+
+impl Moves {
+    fn is_empty(&self) -> bool {
+        self.removed.is_empty() && self.added.is_empty()
+    }
+
+    fn on(&self, table: &Table) -> Table {
+        let removed = self
+            .removed
+            .iter()
+            .filter_map(|entry| match &entry.resource {
+                Resource::Route(route) => Some(route::Change::Remove(&**route)),
+                _ => None,
+            });
+        table.update(removed.chain(self.added.iter().cloned().map(route::Change::Add)))
+    }
+}
+
+impl Snapshot {
+    /// The snapshot of `update`, made from this one. Counters live on under their names.
+    #[must_use]
+    pub fn next(&self, update: Update, applied_ms: i64, workers: usize) -> Self {
+        let mut next = Self {
+            revision: update.revision,
+            time_ms: update.time_ms,
+            applied_ms,
+            origin: update.origin,
+            resources: update.resources,
+            listeners: OrdMap::new(),
+            clusters: self.clusters.clone(),
+            slots: self.slots.clone(),
+            shared: self.shared.clone(),
+        };
+        next.change_clusters(&update.changed, workers);
+        let (shared, own) = next.change_routes(&update.changed, self);
+        if !shared.is_empty() {
+            next.shared = Arc::new(shared.on(&self.shared));
+        }
+        for (name, entry) in next.resources.of(Kind::Listener) {
+            let Resource::Listener(resource) = &entry.resource else {
+                continue;
+            };
+            let before = self.listeners.get(name);
+            let table = next.table_of(name, before, &shared, own.get(name));
+            let has_own_table = !Arc::ptr_eq(&table, &next.shared);
+            let unchanged = before.filter(|before| {
+                Arc::ptr_eq(&before.entry, entry) && Arc::ptr_eq(&before.table, &table)
+            });
+            let listener = unchanged.cloned().unwrap_or_else(|| {
+                Arc::new(ListenerConfig {
+                    name: name.clone(),
+                    address: resource.address,
+                    http: resource.http.clone(),
+                    entry: entry.clone(),
+                    table,
+                    has_own_table,
+                    counters: before.map_or_else(
+                        || Arc::new(ListenerCounters::new(workers)),
+                        |before| before.counters.clone(),
+                    ),
+                })
+            });
+            next.listeners.insert(name.clone(), listener);
+        }
+        next
+    }
+
+    /// Makes the clusters anew whose resource or endpoints changed.
+    fn change_clusters(&mut self, changed: &[Id], workers: usize) {
+        let names = changed
+            .iter()
+            .filter(|id| matches!(id.kind, Kind::Cluster | Kind::Endpoints));
+        let mut clusters: Option<Vec<Option<Arc<Cluster>>>> = None;
+        for id in names {
+            let clusters = clusters.get_or_insert_with(|| self.clusters.to_vec());
+            let known = self.slots.get(&id.name).copied();
+            let before = known.and_then(|slot| clusters.get(slot.0 as usize)?.clone());
+            let Some(resource) = cluster_resource(&self.resources, &id.name) else {
+                if let Some(slot) = known {
+                    self.slots.remove(&id.name);
+                    if let Some(place) = clusters.get_mut(slot.0 as usize) {
+                        *place = None;
+                    }
+                }
+                continue;
+            };
+            let counters = before.map_or_else(
+                || Arc::new(ClusterCounters::new(workers)),
+                |before| before.counters.clone(),
+            );
+            let endpoints = self
+                .resources
+                .get(&Id::new(Kind::Endpoints, id.name.clone()));
+            let endpoints = endpoints.and_then(|entry| match &entry.resource {
+                Resource::Endpoints(endpoints) => Some(endpoints),
+                _ => None,
+            });
+            let cluster = Some(Arc::new(Cluster::new(resource, endpoints, counters)));
+            let slot = known.or_else(|| free_slot(clusters)).unwrap_or_default();
+            self.slots.insert(id.name.clone(), slot);
+            if let Some(place) = clusters.get_mut(slot.0 as usize) {
+                *place = cluster;
+            }
+        }
+        if let Some(clusters) = clusters {
+            self.clusters = clusters.into();
+        }
+    }
+
+    /// Binds the changed routes. Gives what that moves in the table all listeners share, and in
+    /// those of single listeners.
+    fn change_routes(&self, changed: &[Id], in_force: &Self) -> (Moves, BTreeMap<Name, Moves>) {
+        let mut shared = Moves::default();
+        let mut own: BTreeMap<Name, Moves> = BTreeMap::new();
+        for id in changed.iter().filter(|id| id.kind == Kind::Route) {
+            if let Some(before) = in_force.resources.get(id) {
+                for moves in places(before, &mut shared, &mut own) {
+                    moves.removed.push(before.clone());
+                }
+            }
+            let after = self.resources.get(id);
+            if let Some((after, bound)) = after.and_then(|after| Some((after, self.bind(after)?))) {
+                for moves in places(after, &mut shared, &mut own) {
+                    moves.added.push(bound.clone());
+                }
+            }
+        }
+        (shared, own)
+    }
+
+    /// The route with its clusters looked up.
+    fn bind(&self, entry: &Arc<Entry>) -> Option<Arc<BoundRoute>> {
+        let Resource::Route(route) = &entry.resource else {
+            return None;
+        };
+        let mut targets = smallvec::SmallVec::new();
+        if let Action::Forward(forward) = &route.action {
+            let mut up_to = 0;
+            for cluster in forward.clusters.iter().filter(|cluster| cluster.weight > 0) {
+                up_to += cluster.weight;
+                // References were checked with the set: every cluster has its slot.
+                let slot = self.slots.get(&cluster.name).copied()?;
+                targets.push(Target { slot, up_to });
+            }
+        }
+        Some(Arc::new(BoundRoute {
+            entry: entry.clone(),
+            targets,
+        }))
+    }
+
+    /// The table of a listener: the shared one, or its own where routes name it.
+    fn table_of(
+        &self,
+        name: &Name,
+        before: Option<&Arc<ListenerConfig>>,
+        shared: &Moves,
+        own: Option<&Moves>,
+    ) -> Arc<Table> {
+        let id = Id::new(Kind::Listener, name.clone());
+        let mut naming = self.resources.referrers(&id).peekable();
+        if naming.peek().is_none() {
+            return self.shared.clone();
+        }
+        let had_own = before.filter(|before| before.has_own_table);
+        match had_own {
+            Some(before) => {
+                let mut table = before.table.clone();
+                for moves in [Some(shared), own]
+                    .into_iter()
+                    .flatten()
+                    .filter(|m| !m.is_empty())
+                {
+                    table = Arc::new(moves.on(&table));
+                }
+                table
+            }
+            None => {
+                let named = naming.filter_map(|id| self.bind(self.resources.get(id)?));
+                Arc::new(self.shared.update(named.map(route::Change::Add)))
+            }
+        }
+    }
+}
+
+/// The tables a route stands in: the shared one, or those of the listeners it names.
+fn places<'m>(
+    entry: &Entry,
+    shared: &'m mut Moves,
+    own: &'m mut BTreeMap<Name, Moves>,
+) -> Vec<&'m mut Moves> {
+    let listeners: &[Name] = match &entry.resource {
+        Resource::Route(route) => &route.listeners,
+        _ => &[],
+    };
+    if listeners.is_empty() {
+        return vec![shared];
+    }
+    for listener in listeners {
+        own.entry(listener.clone()).or_default();
+    }
+    own.iter_mut()
+        .filter(|(name, _)| listeners.contains(name))
+        .map(|(_, moves)| moves)
+        .collect()
+}
+
+fn cluster_resource<'a>(resources: &'a Resources, name: &Name) -> Option<&'a api::Cluster> {
+    match &resources
+        .get(&Id::new(Kind::Cluster, name.clone()))?
+        .resource
+    {
+        Resource::Cluster(cluster) => Some(cluster),
+        _ => None,
+    }
+}
+
+/// The first place without a cluster, made if need be.
+fn free_slot(clusters: &mut Vec<Option<Arc<Cluster>>>) -> Option<Slot> {
+    let place = clusters
+        .iter()
+        .position(Option::is_none)
+        .unwrap_or_else(|| {
+            clusters.push(None);
+            clusters.len() - 1
+        });
+    u32::try_from(place).ok().map(Slot)
+}

@@ -1,0 +1,298 @@
+//! Counters with one writer each: every worker has its own shard, so counting a request writes to
+//! no memory another worker writes to. Reading sums the shards.
+
+use std::{
+    fmt::Write as _,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use http::StatusCode;
+
+/// A number that only grows. Only one thread adds to it; any may read it.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        // One writer, so a plain load and store are enough, and cost less than a locked add.
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// The number so far.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A number that goes up and down. Only one thread changes it; any may read it.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// One more.
+    pub fn increment(&self) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// One less.
+    pub fn decrement(&self) {
+        self.0
+            .store(self.0.load(Relaxed).saturating_sub(1), Relaxed);
+    }
+
+    /// The number now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Responses by the first digit of their status.
+#[derive(Debug, Default)]
+pub struct StatusClasses([Counter; 5]);
+
+impl StatusClasses {
+    /// Counts a response.
+    pub fn count(&self, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100).saturating_sub(1);
+        if let Some(counter) = self.0.get(class) {
+            counter.increment();
+        }
+    }
+
+    /// The class (`1xx` …) and the number of each.
+    pub fn get(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        ["1xx", "2xx", "3xx", "4xx", "5xx"]
+            .into_iter()
+            .zip(self.0.iter().map(Counter::get))
+    }
+}
+
+/// What one worker counts of a listener. A cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct ListenerShard {
+    /// Connections accepted.
+    pub connections: Counter,
+    /// Connections open.
+    pub connections_active: Gauge,
+    /// Responses sent, by class.
+    pub responses: StatusClasses,
+    /// Requests that matched no route.
+    pub no_route: Counter,
+    /// Connections or requests refused for bad framing or syntax.
+    pub protocol_errors: Counter,
+}
+
+/// What one worker counts of a cluster. A cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct ClusterShard {
+    /// Requests in flight.
+    pub requests_active: Gauge,
+    /// Responses received, by class.
+    pub responses: StatusClasses,
+    /// Connections opened.
+    pub connections: Counter,
+    /// Connections that could not be opened.
+    pub connect_failures: Counter,
+    /// Requests sent over a kept connection.
+    pub reused: Counter,
+    /// Requests sent again because a kept connection turned out closed.
+    pub replays: Counter,
+    /// Requests that ran into their time-out.
+    pub timeouts: Counter,
+    /// Requests that failed otherwise: reset, malformed answer.
+    pub failures: Counter,
+}
+
+/// The shards of a listener's counters.
+#[derive(Debug)]
+pub struct ListenerCounters(Box<[ListenerShard]>);
+
+/// The shards of a cluster's counters.
+#[derive(Debug)]
+pub struct ClusterCounters(Box<[ClusterShard]>);
+
+impl ListenerCounters {
+    /// Counters for `workers` workers, at least one.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self(
+            (0..workers.max(1))
+                .map(|_| ListenerShard::default())
+                .collect(),
+        )
+    }
+
+    /// The shard of a worker.
+    #[must_use]
+    pub fn shard(&self, worker: usize) -> &ListenerShard {
+        shard(&self.0, worker)
+    }
+
+    /// Writes them in Prometheus' text form.
+    pub fn render(&self, name: &str, out: &mut Rendered) {
+        let label = format!("listener=\"{name}\"");
+        let sum = |of: fn(&ListenerShard) -> u64| self.0.iter().map(of).sum::<u64>();
+        out.counter(
+            "fleetway_listener_connections_total",
+            &label,
+            sum(|s| s.connections.get()),
+        );
+        out.gauge(
+            "fleetway_listener_connections_active",
+            &label,
+            sum(|s| s.connections_active.get()),
+        );
+        out.counter(
+            "fleetway_listener_no_route_total",
+            &label,
+            sum(|s| s.no_route.get()),
+        );
+        out.counter(
+            "fleetway_listener_protocol_errors_total",
+            &label,
+            sum(|s| s.protocol_errors.get()),
+        );
+        out.classes(
+            "fleetway_listener_responses_total",
+            &label,
+            self.0.iter().map(|s| &s.responses),
+        );
+    }
+}
+
+impl ClusterCounters {
+    /// Counters for `workers` workers, at least one.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self(
+            (0..workers.max(1))
+                .map(|_| ClusterShard::default())
+                .collect(),
+        )
+    }
+
+    /// The shard of a worker.
+    #[must_use]
+    pub fn shard(&self, worker: usize) -> &ClusterShard {
+        shard(&self.0, worker)
+    }
+
+    /// Writes them in Prometheus' text form.
+    pub fn render(&self, name: &str, out: &mut Rendered) {
+        let label = format!("cluster=\"{name}\"");
+        let sum = |of: fn(&ClusterShard) -> u64| self.0.iter().map(of).sum::<u64>();
+        out.gauge(
+            "fleetway_cluster_requests_active",
+            &label,
+            sum(|s| s.requests_active.get()),
+        );
+        out.counter(
+            "fleetway_cluster_connections_total",
+            &label,
+            sum(|s| s.connections.get()),
+        );
+        out.counter(
+            "fleetway_cluster_connect_failures_total",
+            &label,
+            sum(|s| s.connect_failures.get()),
+        );
+        out.counter(
+            "fleetway_cluster_reused_total",
+            &label,
+            sum(|s| s.reused.get()),
+        );
+        out.counter(
+            "fleetway_cluster_replays_total",
+            &label,
+            sum(|s| s.replays.get()),
+        );
+        out.counter(
+            "fleetway_cluster_timeouts_total",
+            &label,
+            sum(|s| s.timeouts.get()),
+        );
+        out.counter(
+            "fleetway_cluster_failures_total",
+            &label,
+            sum(|s| s.failures.get()),
+        );
+        out.classes(
+            "fleetway_cluster_responses_total",
+            &label,
+            self.0.iter().map(|s| &s.responses),
+        );
+    }
+}
+
+/// Worker numbers come from where the shards were counted; the first shard stands in for none.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "never empty: made with at least one shard"
+)]
+fn shard<T>(shards: &[T], worker: usize) -> &T {
+    shards.get(worker).unwrap_or_else(|| &shards[0])
+}
+
+/// Metrics in Prometheus' text form: the samples of a name stand together, under its type.
+#[derive(Debug, Default)]
+pub struct Rendered(std::collections::BTreeMap<&'static str, (&'static str, String)>);
+
+impl Rendered {
+    /// One sample of a counter.
+    pub fn counter(&mut self, name: &'static str, labels: &str, value: u64) {
+        self.sample(name, "counter", labels, value);
+    }
+
+    /// One sample of a gauge.
+    pub fn gauge(&mut self, name: &'static str, labels: &str, value: u64) {
+        self.sample(name, "gauge", labels, value);
+    }
+
+    fn classes<'a>(
+        &mut self,
+        name: &'static str,
+        labels: &str,
+        shards: impl Iterator<Item = &'a StatusClasses> + Clone,
+    ) {
+        for class in ["1xx", "2xx", "3xx", "4xx", "5xx"] {
+            let sum = shards
+                .clone()
+                .flat_map(StatusClasses::get)
+                .filter(|(name, _)| *name == class)
+                .map(|(_, n)| n)
+                .sum();
+            self.counter(name, &format!("{labels},class=\"{class}\""), sum);
+        }
+    }
+
+    fn sample(&mut self, name: &'static str, kind: &'static str, labels: &str, value: u64) {
+        let (_, samples) = self.0.entry(name).or_insert_with(|| (kind, String::new()));
+        // Writing to a string cannot fail.
+        let _ = if labels.is_empty() {
+            writeln!(samples, "{name} {value}")
+        } else {
+            writeln!(samples, "{name}{{{labels}}} {value}")
+        };
+    }
+
+    /// The text, `text/plain; version=0.0.4`.
+    #[must_use]
+    pub fn into_text(self) -> String {
+        let mut text = String::new();
+        for (name, (kind, samples)) in self.0 {
+            let _ = writeln!(text, "# TYPE {name} {kind}");
+            text.push_str(&samples);
+        }
+        text
+    }
+}

@@ -1,0 +1,8 @@
+//! What a proxy counts.
+
+mod counters;
+
+pub use counters::{
+    ClusterCounters, ClusterShard, Counter, Gauge, ListenerCounters, ListenerShard, Rendered,
+    StatusClasses,
+};

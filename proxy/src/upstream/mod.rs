@@ -1,0 +1,52 @@
+//! Connections to endpoints: opened, used for one request at a time, kept for the next.
+
+mod connect;
+mod pool;
+mod send;
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+pub use pool::Pool;
+pub use send::{Notify, UpstreamBody, send};
+
+use crate::cluster::Cluster;
+
+/// Why an endpoint gave no response.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// The endpoint could not be connected to.
+    #[error("cannot connect to {0}: {1}")]
+    Connect(SocketAddr, #[source] io::Error),
+    /// Connecting took longer than the cluster allows.
+    #[error("connecting to {0} took too long")]
+    ConnectTimeout(SocketAddr),
+    /// The connection broke, or what came was no response.
+    #[error("{0}: {1}")]
+    Broken(SocketAddr, String),
+}
+
+/// Counts a request as in flight until dropped.
+#[derive(Debug)]
+pub struct InFlight {
+    cluster: Arc<Cluster>,
+    worker: usize,
+}
+
+impl InFlight {
+    /// One more request to `cluster` by this worker.
+    #[must_use]
+    pub fn new(cluster: Arc<Cluster>, worker: usize) -> Self {
+        cluster.counters.shard(worker).requests_active.increment();
+        Self { cluster, worker }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.cluster
+            .counters
+            .shard(self.worker)
+            .requests_active
+            .decrement();
+    }
+}

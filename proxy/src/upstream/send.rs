@@ -1,0 +1,96 @@
+//! One request over one connection, and once more where a kept connection turned out closed.
+
+use std::{error::Error, net::SocketAddr, rc::Rc};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Body;
+use tokio::net::TcpStream;
+
+use super::{Pool, UpstreamError, connect::connect, pool::Keep};
+use crate::{
+    cluster::Cluster,
+    http1::{ClientConfig, Connection, Hooks, ResponseBody},
+};
+
+/// A response's body. Gives its connection back to the pool once read to the end.
+pub type UpstreamBody<B, N> = ResponseBody<TcpStream, B, Returning<N>>;
+
+/// Is told of interim responses.
+pub trait Notify: Clone {
+    /// A 1xx response other than 101 came.
+    fn interim(&self, status: StatusCode, headers: &HeaderMap);
+}
+
+/// Passes interim responses on and takes the connection back.
+#[derive(Debug)]
+pub struct Returning<N> {
+    notify: N,
+    pool: Rc<Pool>,
+    keep: Keep,
+}
+
+impl<N: Notify> Hooks<TcpStream> for Returning<N> {
+    fn interim(&mut self, status: StatusCode, headers: &HeaderMap) {
+        self.notify.interim(status, headers);
+    }
+
+    fn idle(self, connection: Connection<TcpStream>) {
+        self.pool.put(self.keep, connection);
+    }
+}
+
+/// Sends `request` to `endpoint` over a kept connection or a new one.
+///
+/// A kept connection can be closed by the other side just as the request is written. Where nothing
+/// was answered then and nothing of the request's body was taken, and the method is idempotent
+/// (RFC 9110 section 9.2.2), it is sent again over a new connection.
+///
+/// # Errors
+/// When there is no connection or no response.
+pub async fn send<B, N>(
+    pool: &Rc<Pool>,
+    worker: usize,
+    cluster: &Cluster,
+    endpoint: SocketAddr,
+    mut request: Request<B>,
+    notify: N,
+) -> Result<Response<UpstreamBody<B, N>>, UpstreamError>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    N: Notify,
+{
+    let keep = Keep {
+        endpoint,
+        idle_timeout: cluster.idle_timeout,
+        max_idle: cluster.max_idle,
+    };
+    let returning = || Returning {
+        notify: notify.clone(),
+        pool: pool.clone(),
+        keep,
+    };
+    let shard = cluster.counters.shard(worker);
+    if let Some(connection) = pool.take(endpoint) {
+        shard.reused.increment();
+        let idempotent = request.method().is_idempotent();
+        match connection.send(request, returning()).await {
+            Ok(response) => return Ok(response),
+            Err(error) if idempotent && error.is_stale() => {
+                let text = error.to_string();
+                let Some(again) = error.into_request() else {
+                    return Err(UpstreamError::Broken(endpoint, text));
+                };
+                shard.replays.increment();
+                request = again;
+            }
+            Err(error) => return Err(UpstreamError::Broken(endpoint, error.to_string())),
+        }
+    }
+    let stream = connect(cluster, endpoint).await?;
+    shard.connections.increment();
+    let connection = Connection::new(stream, ClientConfig::default());
+    let sent = connection.send(request, returning()).await;
+    sent.map_err(|error| UpstreamError::Broken(endpoint, error.to_string()))
+}

@@ -1,0 +1,200 @@
+//! The workers: one thread and one current-thread runtime each. A connection lives and dies on
+//! one worker, so nothing on a request's path is locked.
+
+use std::{collections::HashMap, io, net::TcpListener, rc::Rc, sync::Arc, thread, time::Duration};
+
+use fleetway_api::Name;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::LocalSet,
+    time::MissedTickBehavior,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    connection::Drains,
+    http::{Entrance, Local},
+    listener::accept,
+    snapshot::Live,
+};
+
+/// How often idle upstream connections are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What a worker is told.
+#[derive(Debug)]
+enum Command {
+    /// Sockets to open and listeners to close, after a swap.
+    Reconcile {
+        open: Vec<(Name, TcpListener)>,
+        close: Vec<Name>,
+        done: oneshot::Sender<()>,
+    },
+    /// Stop accepting, let requests in flight end within the time, then end them.
+    Drain {
+        within: Duration,
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub struct Worker {
+    commands: mpsc::Sender<Command>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+/// The worker's thread is gone: it panicked.
+#[derive(Debug, thiserror::Error)]
+#[error("a worker has stopped")]
+pub struct Stopped;
+
+impl Worker {
+    /// Starts worker number `index`.
+    ///
+    /// # Errors
+    /// When the thread or its runtime cannot be made.
+    pub fn start(index: usize, live: Arc<Live>) -> io::Result<Self> {
+        let (commands, inbox) = mpsc::channel(16);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let thread = thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || {
+                LocalSet::new().block_on(&runtime, run(index, live, inbox));
+            })?;
+        Ok(Self {
+            commands,
+            thread: Some(thread),
+        })
+    }
+
+    /// Opens and closes listeners of the snapshot in force. On return it is done.
+    ///
+    /// # Errors
+    /// When the worker is gone.
+    pub async fn reconcile(
+        &self,
+        open: Vec<(Name, TcpListener)>,
+        close: Vec<Name>,
+    ) -> Result<(), Stopped> {
+        let (done, wait) = oneshot::channel();
+        self.send(Command::Reconcile { open, close, done }).await?;
+        wait.await.map_err(|_| Stopped)
+    }
+
+    /// Stops accepting and waits until every connection has ended, at most `within`.
+    ///
+    /// # Errors
+    /// When the worker is gone.
+    pub async fn drain(&self, within: Duration) -> Result<(), Stopped> {
+        let (done, wait) = oneshot::channel();
+        self.send(Command::Drain { within, done }).await?;
+        wait.await.map_err(|_| Stopped)
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Stopped> {
+        self.commands.send(command).await.map_err(|_| Stopped)
+    }
+
+    /// Waits for the thread, whose commands end here.
+    pub fn join(mut self) {
+        let thread = self.thread.take();
+        drop(self);
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("a worker panicked");
+        }
+    }
+}
+
+/// A listener on this worker.
+#[derive(Debug)]
+struct Open {
+    drain: Drains,
+    abort: CancellationToken,
+    tasks: TaskTracker,
+    drain_timeout: Duration,
+}
+
+async fn run(index: usize, live: Arc<Live>, mut inbox: mpsc::Receiver<Command>) {
+    let local = Local::new(index, live);
+    let mut open: HashMap<Name, Open> = HashMap::new();
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let command = tokio::select! {
+            command = inbox.recv() => command,
+            _ = sweep.tick() => {
+                local.pool.sweep();
+                continue;
+            }
+        };
+        match command {
+            Some(Command::Reconcile {
+                open: sockets,
+                close,
+                done,
+            }) => {
+                for name in close {
+                    if let Some(listener) = open.remove(&name) {
+                        tokio::task::spawn_local(listener.end(None));
+                    }
+                }
+                for (name, socket) in sockets {
+                    match Open::start(&local, &name, socket) {
+                        Ok(listener) => drop(open.insert(name, listener)),
+                        Err(error) => tracing::error!(listener = %name, %error, "cannot listen"),
+                    }
+                }
+                // Nobody waiting is no reason to undo it.
+                let _ = done.send(());
+            }
+            Some(Command::Drain { within, done }) => {
+                let ends = open.drain().map(|(_, listener)| listener.end(Some(within)));
+                futures_util::future::join_all(ends).await;
+                let _ = done.send(());
+            }
+            None => return,
+        }
+    }
+}
+
+impl Open {
+    fn start(local: &Rc<Local>, name: &Name, socket: TcpListener) -> io::Result<Self> {
+        let entrance = Entrance::new(local, name.clone())
+            .ok_or_else(|| io::Error::other("the snapshot has no such listener"))?;
+        let this = Self {
+            drain: Drains::default(),
+            abort: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            drain_timeout: entrance.view(local).listener.http.drain_timeout,
+        };
+        let socket = tokio::net::TcpListener::from_std(socket)?;
+        this.tasks.spawn_local(accept(
+            socket,
+            local.clone(),
+            Rc::new(entrance),
+            this.drain.clone(),
+            this.abort.clone(),
+            this.tasks.clone(),
+        ));
+        Ok(this)
+    }
+
+    /// Lets its connections end, at most `within` or the listener's own time, then ends them.
+    async fn end(self, within: Option<Duration>) {
+        self.tasks.close();
+        self.drain.start();
+        let within = within.map_or(self.drain_timeout, |within| within.min(self.drain_timeout));
+        if tokio::time::timeout(within, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            self.abort.cancel();
+            self.tasks.wait().await;
+        }
+    }
+}

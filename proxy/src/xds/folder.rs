@@ -1,0 +1,416 @@
+//! Configuration from a folder of resource files: read whole, watched, read again.
+//!
+//! The files of the folder form one set. Whatever event says that something changed, the whole
+//! folder is read anew and compared with what is in force: an event is a hint, never the news
+//! itself, so editors that rename and volumes that swap a symbolic link need no special case.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use fleetway_api::{
+    FieldError, Id, Resource,
+    document::{self, Format},
+    proto::v1,
+};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _, event::AccessKind};
+use prost::Message as _;
+use tokio::{sync::Notify, task, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Applier, StartError,
+    held::{Candidate, Edit, Held},
+    lines,
+};
+use crate::snapshot::{Apply, Origin, Version};
+
+/// Changes are taken together until nothing has changed for this long.
+const QUIET: Duration = Duration::from_millis(100);
+/// Under changes that do not cease, the folder is still read this often.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// The largest file, in bytes.
+const MAX_FILE: u64 = 256 << 20;
+
+/// Puts the folder in force, and again after each change, until `shutdown`.
+///
+/// # Errors
+/// At the start, when the folder cannot be watched or put in force.
+pub(super) async fn follow<A: Apply + Sync>(
+    folder: &Path,
+    fleet: &Arc<str>,
+    applier: &Applier<'_, A>,
+    shutdown: &CancellationToken,
+) -> Result<(), StartError> {
+    let refused = |faults| StartError::Resources {
+        folder: folder.to_owned(),
+        faults,
+    };
+    let mut watch = Watch::start(folder)?;
+    let mut held = Held::default();
+    let first = read_and_edit(folder, fleet, &held).await;
+    let first = first.map_err(refused)?.unwrap_or_else(|| Candidate {
+        held: held.clone(),
+        changed: Vec::new(),
+    });
+    let origin = Origin::Folder(folder.to_string_lossy().into());
+    held = applier.put(first, origin.clone()).await.map_err(refused)?;
+    tracing::info!(folder = %folder.display(), resources = held.resources().len(), "serving the resources of the folder");
+
+    let mut last_faults = Vec::new();
+    while shutdown
+        .run_until_cancelled(watch.changed())
+        .await
+        .is_some()
+    {
+        let outcome = match read_and_edit(folder, fleet, &held).await {
+            Ok(None) => Ok(None),
+            Ok(Some(candidate)) => applier.put(candidate, origin.clone()).await.map(Some),
+            Err(faults) => Err(faults),
+        };
+        match outcome {
+            Ok(None) => {
+                if !std::mem::take(&mut last_faults).is_empty() {
+                    tracing::info!(folder = %folder.display(), "the folder is again what is in force");
+                    applier.status.mended();
+                }
+            }
+            Ok(Some(next)) => {
+                held = next;
+                last_faults.clear();
+                tracing::info!(folder = %folder.display(), revision = held.revision().number, resources = held.resources().len(), "reloaded");
+            }
+            Err(faults) => {
+                if faults != last_faults {
+                    tracing::error!(
+                        folder = %folder.display(), "the resources cannot be used, what was in force stays:\n{}", lines(&faults)
+                    );
+                    applier.status.refused(lines(&faults));
+                }
+                last_faults = faults;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the folder makes of the configuration in force; `None` where it is just that. Off this
+/// thread: reading takes as long as the disk does.
+async fn read_and_edit(
+    folder: &Path,
+    fleet: &Arc<str>,
+    held: &Held,
+) -> Result<Option<Candidate>, Vec<FieldError>> {
+    let (folder, fleet, held) = (folder.to_owned(), fleet.clone(), held.clone());
+    task::spawn_blocking(move || candidate(&read(&folder)?, &fleet, &held))
+        .await
+        .unwrap_or_else(|error| {
+            let message = format!("the proxy failed while it read the folder: {error}");
+            Err(vec![FieldError::new("", "", message)])
+        })
+}
+
+/// The documents of a folder, each valid in itself.
+#[derive(Debug)]
+struct Documents {
+    documents: BTreeMap<Id, Read>,
+    /// When the youngest file was changed, in milliseconds since 1970.
+    time_ms: i64,
+}
+
+#[derive(Debug)]
+struct Read {
+    file: String,
+    resource: Resource,
+    wire: Arc<[u8]>,
+}
+
+/// Reads every resource file.
+fn read(folder: &Path) -> Result<Documents, Vec<FieldError>> {
+    let files = files(folder).map_err(|error| {
+        let message = format!("cannot be read: {error}");
+        vec![FieldError::new(folder.display(), "", message)]
+    })?;
+    let mut found = Documents {
+        documents: BTreeMap::new(),
+        time_ms: 0,
+    };
+    let mut faults = Vec::new();
+    for (path, format) in files {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let text = match read_file(&path) {
+            Ok((text, time_ms)) => {
+                found.time_ms = found.time_ms.max(time_ms);
+                text
+            }
+            // It went away between the list and now; the event of that is on its way.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                faults.push(FieldError::new(
+                    &file,
+                    "",
+                    format!("cannot be read: {error}"),
+                ));
+                continue;
+            }
+        };
+        match document::read_all(&text, format, &file) {
+            Ok(documents) => {
+                for (document, resource) in documents {
+                    found.add(&file, document.id, &document.message, resource, &mut faults);
+                }
+            }
+            Err(errors) => faults.extend(errors.into_iter().map(|error| in_file(&file, error))),
+        }
+    }
+    if faults.is_empty() {
+        Ok(found)
+    } else {
+        Err(faults)
+    }
+}
+
+impl Documents {
+    fn add(
+        &mut self,
+        file: &str,
+        id: Id,
+        message: &v1::Resource,
+        resource: Resource,
+        faults: &mut Vec<FieldError>,
+    ) {
+        if let Some(other) = self.documents.get(&id) {
+            let message = if other.file == file {
+                "is in this file more than once: keep one".to_owned()
+            } else {
+                format!("is also in {}: keep one of the two", other.file)
+            };
+            faults.push(in_file(file, FieldError::new(&id, "", message)));
+            return;
+        }
+        let read = Read {
+            file: file.to_owned(),
+            resource,
+            wire: encode(message).into(),
+        };
+        self.documents.insert(id, read);
+    }
+}
+
+/// What the documents make of `held`: all of them judged together, then those of the fleet.
+fn candidate(
+    found: &Documents,
+    fleet: &str,
+    held: &Held,
+) -> Result<Option<Candidate>, Vec<FieldError>> {
+    let revision = held.revision().next_counted(found.time_ms);
+    let version = Version(revision.number.to_string().into());
+    let put = |id: &Id, read: &Read| {
+        // The version of a file's resource is the reload that last changed it.
+        let unchanged = held.wire(id) == Some(&read.wire);
+        let version = held
+            .resources()
+            .get(id)
+            .filter(|_| unchanged)
+            .map_or_else(|| version.clone(), |entry| entry.data.clone());
+        Edit::Put {
+            resource: read.resource.clone(),
+            version,
+            wire: read.wire.clone(),
+        }
+    };
+    let all = found
+        .documents
+        .iter()
+        .map(|(id, read)| (id.clone(), put(id, read)));
+    Held::default()
+        .edit(all.collect(), revision)
+        .map_err(|faults| {
+            let named = |fault: FieldError| match found.file_of(&fault.resource) {
+                Some(file) => in_file(file, fault),
+                None => fault,
+            };
+            faults.into_iter().map(named).collect::<Vec<_>>()
+        })?;
+    let mine = |read: &Read| read.resource.common().fleets.contains(fleet);
+    let gone = held
+        .resources()
+        .iter()
+        .map(|entry| entry.resource.id())
+        .filter(|id| !found.documents.get(id).is_some_and(mine))
+        .map(|id| (id, Edit::Remove));
+    let puts = found
+        .documents
+        .iter()
+        .filter(|(_, read)| mine(read))
+        .map(|(id, read)| (id.clone(), put(id, read)));
+    let candidate = held.edit(gone.chain(puts).collect(), revision)?;
+    Ok((!candidate.changed.is_empty()).then_some(candidate))
+}
+
+impl Documents {
+    fn file_of(&self, resource: &str) -> Option<&str> {
+        let (plural, name) = resource.split_once('/')?;
+        let kind = plural.parse().ok()?;
+        let id = Id::new(kind, name.parse().ok()?);
+        self.documents.get(&id).map(|read| read.file.as_str())
+    }
+}
+
+/// Puts the file in front of where a fault is, unless it is there.
+fn in_file(file: &str, mut fault: FieldError) -> FieldError {
+    if fault.resource.is_empty() {
+        fault.resource = file.to_owned();
+    } else if !fault.resource.starts_with(file) {
+        fault.resource = format!("{file}: {}", fault.resource);
+    }
+    fault
+}
+
+/// The resource files of a folder, by name. What editors and volumes keep beside them, hidden or
+/// with another ending, is none; what a symbolic link leads to counts as what it is.
+fn files(folder: &Path) -> io::Result<Vec<(PathBuf, Format)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".");
+        let temporary = |name: &OsStr| name.as_encoded_bytes().starts_with(b"#");
+        if path
+            .file_name()
+            .is_none_or(|name| hidden(name) || temporary(name))
+        {
+            continue;
+        }
+        let format = match path.extension().and_then(OsStr::to_str) {
+            Some("yaml" | "yml") => Format::Yaml,
+            Some("json") => Format::Json,
+            _ => continue,
+        };
+        if !path.is_dir() {
+            files.push((path, format));
+        }
+    }
+    files.sort_by(|(one, _), (two, _)| one.cmp(two));
+    Ok(files)
+}
+
+/// The text of a file and when it was changed.
+fn read_file(path: &Path) -> io::Result<(String, i64)> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    if metadata.len() > MAX_FILE {
+        return Err(io::Error::other(format!(
+            "it is larger than {MAX_FILE} bytes"
+        )));
+    }
+    let changed = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    let changed = changed.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let time_ms = i64::try_from(changed.as_millis()).unwrap_or_default();
+    Ok((fs::read_to_string(path)?, time_ms))
+}
+
+fn encode(message: &v1::Resource) -> Vec<u8> {
+    match &message.kind {
+        Some(v1::resource::Kind::Cluster(message)) => message.encode_to_vec(),
+        Some(v1::resource::Kind::Endpoints(message)) => message.encode_to_vec(),
+        Some(v1::resource::Kind::Listener(message)) => message.encode_to_vec(),
+        Some(v1::resource::Kind::Route(message)) => message.encode_to_vec(),
+        None => Vec::new(),
+    }
+}
+
+/// Tells that something about the folder may have changed.
+struct Watch {
+    folder: PathBuf,
+    watcher: RecommendedWatcher,
+    hint: Arc<Notify>,
+    /// The very folder watched, by device and inode: another one may take its place and name.
+    watched: Option<(PathBuf, (u64, u64))>,
+}
+
+impl Watch {
+    fn start(folder: &Path) -> Result<Self, StartError> {
+        let fault = |error| StartError::Watch {
+            folder: folder.to_owned(),
+            error,
+        };
+        let hint = Arc::new(Notify::new());
+        let waker = hint.clone();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let kind = event.as_ref().map(|event| event.kind);
+            // Reading the folder makes such events itself.
+            let only_read = matches!(
+                kind,
+                Ok(notify::EventKind::Access(
+                    AccessKind::Read
+                        | AccessKind::Open(_)
+                        | AccessKind::Close(notify::event::AccessMode::Read)
+                ))
+            );
+            if !only_read {
+                waker.notify_one();
+            }
+        })
+        .map_err(fault)?;
+        let mut watch = Self {
+            folder: folder.to_owned(),
+            watcher,
+            hint,
+            watched: None,
+        };
+        watch.renew().map_err(fault)?;
+        // The folder's own place, so that one put there instead is noticed.
+        let place = match folder.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        watch
+            .watcher
+            .watch(place, RecursiveMode::NonRecursive)
+            .map_err(fault)?;
+        Ok(watch)
+    }
+
+    /// Watches what now stands where the folder stood.
+    fn renew(&mut self) -> notify::Result<()> {
+        let path = fs::canonicalize(&self.folder)?;
+        let metadata = fs::metadata(&path)?;
+        let identity = (metadata.dev(), metadata.ino());
+        if self
+            .watched
+            .as_ref()
+            .is_some_and(|(_, watched)| *watched == identity)
+        {
+            return Ok(());
+        }
+        if let Some((old, _)) = self.watched.take() {
+            // Fails where the folder is gone, and its watch with it.
+            let _ = self.watcher.unwatch(&old);
+        }
+        self.watcher.watch(&path, RecursiveMode::NonRecursive)?;
+        self.watched = Some((path, identity));
+        Ok(())
+    }
+
+    /// Waits for a change, and then for quiet.
+    async fn changed(&mut self) {
+        self.hint.notified().await;
+        let quiet = async { while timeout(QUIET, self.hint.notified()).await.is_ok() {} };
+        let _ = timeout(LONGEST_WAIT, quiet).await;
+        if self.renew().is_err() {
+            // It is not there; reading it says so, and its coming back is an event.
+            self.watched = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

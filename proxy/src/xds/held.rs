@@ -1,0 +1,170 @@
+//! The configuration a proxy holds: the valid set, the bytes it was read from, its revision.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use fleetway_api::{Change, Entry, FieldError, Id, Kind, Name, Resource, proto::v1};
+use imbl::OrdMap;
+
+use crate::snapshot::{Resources, Version};
+
+/// A configuration, whole and valid. Immutable, and cheap to clone: the sets share structure.
+#[derive(Debug, Clone, Default)]
+pub struct Held {
+    resources: Resources,
+    wire: [OrdMap<Name, Arc<[u8]>>; 4],
+    revision: Revision,
+}
+
+/// Which revision a configuration is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Revision {
+    /// Its number; 0 for the empty beginning.
+    pub number: u64,
+    /// When it was committed, in milliseconds since 1970; 0 where unknown.
+    pub time_ms: i64,
+    /// The number is counted by this proxy, since its source has none. It means nothing to a
+    /// server and is not reported to one.
+    pub counted: bool,
+}
+
+impl Revision {
+    /// The revision after this one, for a source that has no numbers.
+    #[must_use]
+    pub(super) const fn next_counted(self, time_ms: i64) -> Self {
+        Self {
+            number: self.number.saturating_add(1),
+            time_ms,
+            counted: true,
+        }
+    }
+}
+
+/// What is to become of one resource.
+#[derive(Debug, Clone)]
+pub(super) enum Edit {
+    /// It is put in place.
+    Put {
+        resource: Resource,
+        version: Version,
+        wire: Arc<[u8]>,
+    },
+    /// It is removed, if it is there.
+    Remove,
+}
+
+/// A configuration that could be in force next.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    pub(super) held: Held,
+    /// What differs from the one it was made from.
+    pub(super) changed: Vec<Id>,
+}
+
+impl Held {
+    /// The resources, each with its version.
+    #[must_use]
+    pub const fn resources(&self) -> &Resources {
+        &self.resources
+    }
+
+    /// Which revision it is.
+    #[must_use]
+    pub const fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The protobuf encoding a resource was read from.
+    #[must_use]
+    pub fn wire(&self, id: &Id) -> Option<&Arc<[u8]>> {
+        self.wire_of(id.kind).get(&id.name)
+    }
+
+    /// The message of a resource, as a dump of the configuration prints it.
+    #[must_use]
+    pub fn message(&self, id: &Id) -> Option<v1::Resource> {
+        fleetway_api::decode_message(id.kind, self.wire(id)?).ok()
+    }
+
+    /// What a new stream reports as `initial_resource_versions`.
+    #[must_use]
+    pub(super) fn versions(&self, kind: Kind) -> HashMap<String, String> {
+        self.resources
+            .of(kind)
+            .iter()
+            .map(|(name, entry)| (name.to_string(), entry.data.to_string()))
+            .collect()
+    }
+
+    /// Makes the edits, judged together. A put of what is there already, by bytes and version,
+    /// and a removal of what is not, change nothing.
+    ///
+    /// # Errors
+    /// Every fault the edited set would have.
+    pub(super) fn edit(
+        &self,
+        edits: BTreeMap<Id, Edit>,
+        revision: Revision,
+    ) -> Result<Candidate, Vec<FieldError>> {
+        let mut held = self.clone();
+        held.revision = revision;
+        let mut changed = Vec::with_capacity(edits.len());
+        let mut changes = Vec::with_capacity(edits.len());
+        for (id, edit) in edits {
+            match edit {
+                Edit::Put {
+                    resource,
+                    version,
+                    wire,
+                } => {
+                    let same_version = |entry: &Arc<Entry<Version>>| entry.data == version;
+                    if self.resources.get(&id).is_some_and(same_version)
+                        && self.wire(&id) == Some(&wire)
+                    {
+                        continue;
+                    }
+                    held.wire_of_mut(id.kind)
+                        .insert(resource.name().clone(), wire);
+                    changes.push(Change::Put(Arc::new(Entry {
+                        resource,
+                        data: version,
+                    })));
+                }
+                Edit::Remove => {
+                    if held.wire_of_mut(id.kind).remove(&id.name).is_none() {
+                        continue;
+                    }
+                    changes.push(Change::Delete(id.clone()));
+                }
+            }
+            changed.push(id);
+        }
+        held.resources = self
+            .resources
+            .apply(changes)
+            .map_err(|rejection| rejection.errors)?;
+        Ok(Candidate { held, changed })
+    }
+
+    fn wire_of(&self, kind: Kind) -> &OrdMap<Name, Arc<[u8]>> {
+        let [clusters, endpoints, listeners, routes] = &self.wire;
+        match kind {
+            Kind::Cluster => clusters,
+            Kind::Endpoints => endpoints,
+            Kind::Listener => listeners,
+            Kind::Route => routes,
+        }
+    }
+
+    fn wire_of_mut(&mut self, kind: Kind) -> &mut OrdMap<Name, Arc<[u8]>> {
+        let [clusters, endpoints, listeners, routes] = &mut self.wire;
+        match kind {
+            Kind::Cluster => clusters,
+            Kind::Endpoints => endpoints,
+            Kind::Listener => listeners,
+            Kind::Route => routes,
+        }
+    }
+}

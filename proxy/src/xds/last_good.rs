@@ -1,0 +1,291 @@
+//! The last good configuration on disk, so that a proxy started while its server is away serves.
+//!
+//! One file, written whole: a header of fixed size (magic, format version, CRC-32C and length of
+//! what follows), then the revision, the fleet, the server, and every resource in the bytes it
+//! came in. A file that is not exactly that is refused and kept aside; there is no half of it.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::{Buf as _, BufMut as _};
+use fleetway_api::{FieldError, Id, Kind, Resource};
+use tokio::{
+    sync::watch,
+    task,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    held::{Candidate, Edit, Held, Revision},
+    push::Versions,
+    session::join,
+};
+
+/// The file's name in the state folder.
+pub const FILE_NAME: &str = "last-good.bin";
+/// Begins the file. The line ends in it show a transfer that changed bytes.
+const MAGIC: &[u8; 8] = b"FLWLG\r\n\n";
+/// The format this program writes and reads.
+const FORMAT: u32 = 1;
+/// Magic, format, checksum, length.
+const HEADER: usize = 8 + 4 + 4 + 8;
+/// The largest file that is read.
+const MAX_BYTES: u64 = 4 << 30;
+
+/// The longest time between two writes, and the time to the next attempt after a failed one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// A configuration and where it once came from.
+#[derive(Debug, Clone)]
+pub(super) struct Saved {
+    pub(super) held: Held,
+    /// The server it came from.
+    pub(super) server: Arc<str>,
+}
+
+/// Why a file is not used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadError {
+    #[error("it cannot be read: {0}")]
+    Io(#[from] io::Error),
+    #[error("it is no last good configuration, or a damaged one: {0}")]
+    Damaged(&'static str),
+    #[error("it is of format {0}, and this program reads format {FORMAT}: a newer one wrote it")]
+    Newer(u32),
+    #[error("it is of fleet \"{found}\", and this proxy is of fleet \"{expected}\"")]
+    OtherFleet { found: String, expected: String },
+    #[error("what it holds is not valid here: {}", join(.0))]
+    Invalid(Vec<FieldError>),
+}
+
+/// Reads the file in a state folder. `None` if there is none.
+///
+/// # Errors
+/// When there is one that cannot be used. It has then been renamed to end in `.bad`, unless it
+/// could not be read at all.
+pub(super) fn load(state: &Path, fleet: &str) -> Result<Option<Saved>, LoadError> {
+    let path = state.join(FILE_NAME);
+    let bytes = match fs::metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+        Ok(metadata) if metadata.len() > MAX_BYTES => Err(LoadError::Damaged("it is too large")),
+        Ok(_) => Ok(fs::read(&path)?),
+    };
+    match bytes.and_then(|bytes| decode(&bytes, fleet)) {
+        Ok(saved) => Ok(Some(saved)),
+        Err(error) => {
+            fs::rename(&path, state.join(format!("{FILE_NAME}.bad")))?;
+            Err(error)
+        }
+    }
+}
+
+/// Writes the file in a state folder: at every moment there is the old one or the new one, whole.
+///
+/// # Errors
+/// When the disk does not take it; the old one stays.
+pub(super) fn store(state: &Path, fleet: &str, saved: &Saved) -> io::Result<()> {
+    let temporary = state.join(format!("{FILE_NAME}.tmp"));
+    let bytes = encode(fleet, saved)?;
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&temporary)?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(&temporary, state.join(FILE_NAME))?;
+    // The rename itself is durable once the folder is.
+    File::open(state)?.sync_all()
+}
+
+/// Writes what is in force until `shutdown`, and then once more if something is left.
+///
+/// Only the newest configuration counts, and the next write waits ten times as long as the last
+/// one took: a large table that changes all the time costs a tenth of a disk, no more.
+pub(super) async fn keep(
+    state: PathBuf,
+    fleet: Arc<str>,
+    mut newest: watch::Receiver<Option<Saved>>,
+    shutdown: CancellationToken,
+) {
+    let mut failing = false;
+    let mut not_before = Instant::now();
+    loop {
+        let stopping = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => true,
+            changed = newest.changed() => changed.is_err(),
+            () = sleep_until(not_before), if failing => false,
+        };
+        if stopping && !newest.has_changed().unwrap_or(false) {
+            return;
+        }
+        if !stopping {
+            tokio::select! {
+                () = sleep_until(not_before) => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
+        let Some(saved) = newest.borrow_and_update().clone() else {
+            continue;
+        };
+        let began = Instant::now();
+        let (folder, fleet) = (state.clone(), fleet.clone());
+        let written = task::spawn_blocking(move || store(&folder, &fleet, &saved)).await;
+        not_before = Instant::now() + (began.elapsed() * 10).min(LONGEST_PAUSE);
+        match written.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(()) => failing = false,
+            Err(error) => {
+                not_before = Instant::now() + LONGEST_PAUSE;
+                if std::mem::replace(&mut failing, true) {
+                    continue;
+                }
+                tracing::error!(
+                    folder = %state.display(), %error,
+                    "the last good configuration cannot be kept on disk: a restart without a server would go back to an older one"
+                );
+            }
+        }
+    }
+}
+
+/// The number a kind has in the file. Never reused.
+const fn code(kind: Kind) -> u8 {
+    match kind {
+        Kind::Cluster => 1,
+        Kind::Endpoints => 2,
+        Kind::Listener => 3,
+        Kind::Route => 4,
+    }
+}
+
+fn encode(fleet: &str, saved: &Saved) -> io::Result<Vec<u8>> {
+    let Saved { held, server } = saved;
+    let revision = held.revision();
+    let mut out = Vec::with_capacity(HEADER + 128 + held.resources().len() * 256);
+    out.put_bytes(0, HEADER);
+    out.put_u64_le(revision.number);
+    out.put_i64_le(revision.time_ms);
+    out.put_u8(u8::from(revision.counted));
+    put_slice(&mut out, fleet.as_bytes())?;
+    put_slice(&mut out, server.as_bytes())?;
+    out.put_u64_le(held.resources().len() as u64);
+    for entry in held.resources().iter() {
+        let id = entry.resource.id();
+        let wire = held
+            .wire(&id)
+            .ok_or_else(|| io::Error::other(format!("the bytes of {id} are not held")))?;
+        out.put_u8(code(id.kind));
+        put_slice(&mut out, entry.data.0.as_bytes())?;
+        put_slice(&mut out, wire)?;
+    }
+    let (header, body) = out.split_at_mut(HEADER);
+    let mut header = header;
+    header.put_slice(MAGIC);
+    header.put_u32_le(FORMAT);
+    header.put_u32_le(crc32c::crc32c(body));
+    header.put_u64_le(body.len() as u64);
+    Ok(out)
+}
+
+fn put_slice(out: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
+    out.put_u32_le(u32::try_from(bytes.len()).map_err(io::Error::other)?);
+    out.put_slice(bytes);
+    Ok(())
+}
+
+fn decode(mut bytes: &[u8], fleet: &str) -> Result<Saved, LoadError> {
+    const SHORT: LoadError = LoadError::Damaged("it ends too early");
+    if bytes.len() < HEADER {
+        return Err(SHORT);
+    }
+    if bytes.split_off(..MAGIC.len()) != Some(MAGIC) {
+        return Err(LoadError::Damaged("it begins with something else"));
+    }
+    let format = bytes.get_u32_le();
+    if format != FORMAT {
+        // A flipped bit in the number itself reads as a newer format: refused all the same.
+        return Err(LoadError::Newer(format));
+    }
+    let checksum = bytes.get_u32_le();
+    let length = bytes.get_u64_le();
+    if length != bytes.len() as u64 {
+        return Err(LoadError::Damaged("its length is not the one it names"));
+    }
+    if checksum != crc32c::crc32c(bytes) {
+        return Err(LoadError::Damaged("its checksum does not match"));
+    }
+    let body = &mut bytes;
+    let revision = Revision {
+        number: body.try_get_u64_le().map_err(|_| SHORT)?,
+        time_ms: body.try_get_i64_le().map_err(|_| SHORT)?,
+        counted: body.try_get_u8().map_err(|_| SHORT)? != 0,
+    };
+    let found = get_str(body).ok_or(SHORT)?;
+    if found != fleet {
+        return Err(LoadError::OtherFleet {
+            found: found.to_owned(),
+            expected: fleet.to_owned(),
+        });
+    }
+    let server = Arc::from(get_str(body).ok_or(SHORT)?);
+    let count = body.try_get_u64_le().map_err(|_| SHORT)?;
+    let mut edits = BTreeMap::new();
+    let mut versions = Versions::default();
+    let mut faults = Vec::new();
+    for _ in 0..count {
+        let of = body.try_get_u8().map_err(|_| SHORT)?;
+        let kind = Kind::ALL
+            .into_iter()
+            .find(|kind| code(*kind) == of)
+            .ok_or(LoadError::Damaged("a resource is of an unknown kind"))?;
+        let version = versions.intern(get_str(body).ok_or(SHORT)?);
+        let wire = get_slice(body).ok_or(SHORT)?;
+        match Resource::decode(kind, wire) {
+            Ok(resource) => {
+                let id: Id = resource.id();
+                let wire = Arc::from(wire);
+                edits.insert(
+                    id,
+                    Edit::Put {
+                        resource,
+                        version,
+                        wire,
+                    },
+                );
+            }
+            Err(found) => faults.extend(found),
+        }
+    }
+    if !body.is_empty() {
+        return Err(LoadError::Damaged("it goes on after its end"));
+    }
+    if !faults.is_empty() {
+        return Err(LoadError::Invalid(faults));
+    }
+    let Candidate { held, .. } = Held::default()
+        .edit(edits, revision)
+        .map_err(LoadError::Invalid)?;
+    Ok(Saved { held, server })
+}
+
+fn get_slice<'a>(body: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = usize::try_from(body.try_get_u32_le().ok()?).ok()?;
+    body.split_off(..length)
+}
+
+fn get_str<'a>(body: &mut &'a [u8]) -> Option<&'a str> {
+    std::str::from_utf8(get_slice(body)?).ok()
+}
+
+#[cfg(test)]
+mod tests;

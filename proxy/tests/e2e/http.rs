@@ -1,0 +1,200 @@
+//! HTTP through a proxy process: routing, rewriting, framing, ends.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::support::{Proxy, Server, Upstream, documents};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopping_proxy_finishes_what_is_in_flight_and_exits_cleanly() {
+    let slow = Upstream::answering(|_, _| {
+        // A blocking answer stands for a slow one; the runtime has another thread.
+        let (_hold, wait) = std::sync::mpsc::channel::<()>();
+        let _ = wait.recv_timeout(Duration::from_millis(500));
+        http::Response::new("finished".to_owned())
+    })
+    .await;
+    let server = Server::start().await;
+    let mut proxy = Proxy::of(&server, "p1", "blue").await;
+    let all = [
+        documents::listener("web"),
+        documents::cluster("slow", slow.address),
+        documents::forward("r", "/", "slow"),
+    ];
+    server.client().commit_live(&all, 1).await;
+    let web = proxy.listener("web").await;
+    let mut stream = TcpStream::connect(web).await.expect("a connection");
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .expect("sent");
+    crate::support::eventually("the request is in flight", async || {
+        let (_, metrics) = proxy.page("/metrics").await;
+        metrics
+            .contains("fleetway_cluster_requests_active{cluster=\"slow\"} 1")
+            .then_some(())
+    })
+    .await;
+    proxy.terminate();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.contains("finished"),
+        "{answer}"
+    );
+    assert!(
+        answer.to_ascii_lowercase().contains("connection: close"),
+        "{answer}"
+    );
+    assert_eq!(proxy.ended(Duration::from_secs(10)).await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_are_rewritten_redirected_and_spread_as_their_routes_say() {
+    let echo = Upstream::echo().await;
+    let server = Server::start().await;
+    let proxy = Proxy::of(&server, "p1", "blue").await;
+    let mut api = documents::forward("api", "/api", "echo");
+    api["forward"]["rewrite"] = json!({"prefix": "/v2", "host": "inner.example"});
+    let user = json!({
+        "kind": "Route", "name": "user", "match": {"path": {"template": "/users/{id}/posts/{post}"}},
+        "forward": {"clusters": [{"name": "echo"}], "rewrite": {"template": "/posts/{post}/of/{id}"}},
+    });
+    let moved = json!({
+        "kind": "Route", "name": "moved", "match": {"path": {"prefix": "/old"}},
+        "redirect": {"status": 308, "scheme": "https", "prefix": "/new"},
+    });
+    let hosted = json!({
+        "kind": "Route", "name": "hosted", "match": {"hosts": ["*.example.com"]},
+        "respond": {"status": 418, "body": "teapot", "headers": [{"name": "x-kind", "value": "pot"}]},
+    });
+    let all = [
+        documents::listener("web"),
+        documents::cluster("echo", echo.address),
+        documents::forward("default", "/", "echo"),
+        api,
+        user,
+        moved,
+        hosted,
+    ];
+    server.client().commit_live(&all, 1).await;
+    let base = format!("http://{}", proxy.listener("web").await);
+    let http = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .expect("a client");
+    let get = async |path: &str| {
+        let answer = http
+            .get(format!("{base}{path}"))
+            .send()
+            .await
+            .expect("an answer");
+        let location = answer.headers().get("location").cloned();
+        (
+            answer.status().as_u16(),
+            location,
+            answer.text().await.expect("text"),
+        )
+    };
+    let (_, _, text) = get("/api/x?q=1").await;
+    assert!(
+        text.starts_with("GET /v2/x?q=1\n") && text.contains("host: inner.example"),
+        "{text}"
+    );
+    let (_, _, text) = get("/users/7/posts/9").await;
+    assert!(text.starts_with("GET /posts/9/of/7\n"), "{text}");
+    let (status, location, _) = get("/old/page?a=b").await;
+    assert_eq!(status, 308);
+    assert_eq!(
+        location.expect("a location"),
+        "https://127.0.0.1/new/page?a=b"
+    );
+    let teapot = http
+        .get(&base)
+        .header("host", "a.b.Example.com:99")
+        .send()
+        .await
+        .expect("ok");
+    assert_eq!(teapot.headers()["x-kind"], "pot");
+    assert_eq!(teapot.status().as_u16(), 418);
+    let posted = http
+        .post(format!("{base}/echo"))
+        .body("a body")
+        .send()
+        .await
+        .expect("ok");
+    let text = posted.text().await.expect("text");
+    assert!(
+        text.ends_with("\n\na body") && text.contains("via: 1.1 fleetway"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http2_with_prior_knowledge_is_served_on_the_same_port() {
+    let echo = Upstream::echo().await;
+    let server = Server::start().await;
+    let proxy = Proxy::of(&server, "p1", "blue").await;
+    let all = [
+        documents::listener("web"),
+        documents::cluster("echo", echo.address),
+        documents::forward("default", "/", "echo"),
+    ];
+    server.client().commit_live(&all, 1).await;
+    let base = format!("http://{}", proxy.listener("web").await);
+    let http = reqwest::Client::builder()
+        .http2_prior_knowledge()
+        .build()
+        .expect("a client");
+    let answers = (0..20).map(|n| {
+        let request = http.post(format!("{base}/{n}")).body(format!("body {n}"));
+        async move {
+            request
+                .send()
+                .await
+                .expect("an answer")
+                .text()
+                .await
+                .expect("text")
+        }
+    });
+    for (n, text) in futures_util::future::join_all(answers)
+        .await
+        .into_iter()
+        .enumerate()
+    {
+        assert!(text.starts_with(&format!("POST /{n}\n")), "{text}");
+        assert!(
+            text.contains("via: 2.0 fleetway") && text.ends_with(&format!("body {n}")),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_upstream_runs_into_the_routes_time_out() {
+    let silent = Upstream::answering(|_, _| {
+        let (_hold, wait) = std::sync::mpsc::channel::<()>();
+        let _ = wait.recv_timeout(Duration::from_secs(2));
+        http::Response::new("late".to_owned())
+    })
+    .await;
+    let server = Server::start().await;
+    let proxy = Proxy::of(&server, "p1", "blue").await;
+    let mut route = documents::forward("r", "/", "silent");
+    route["forward"]["timeout"] = json!("100ms");
+    let all = [
+        documents::listener("web"),
+        documents::cluster("silent", silent.address),
+        route,
+    ];
+    server.client().commit_live(&all, 1).await;
+    let url = format!("http://{}/", proxy.listener("web").await);
+    let answer = reqwest::get(&url).await.expect("an answer");
+    assert_eq!(answer.status().as_u16(), 504);
+}

@@ -1,0 +1,32 @@
+//! What the end-to-end tests share: the programs, upstreams to forward to, a REST client.
+
+mod programs;
+mod rest;
+mod upstream;
+
+use std::{future::Future, time::Duration};
+
+pub use programs::{Proxy, Server, fleetway};
+pub use rest::{Rest, documents};
+pub use upstream::Upstream;
+
+/// How long anything may take that is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `condition` gives something.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut condition: impl FnMut() -> F,
+) -> T {
+    let waited = tokio::time::timeout(PATIENCE, async {
+        loop {
+            if let Some(value) = condition().await {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    waited
+        .await
+        .unwrap_or_else(|_| panic!("waited in vain: {what}"))
+}

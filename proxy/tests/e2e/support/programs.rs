@@ -1,0 +1,258 @@
+//! The programs as processes. Each is killed when its handle goes.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use super::{PATIENCE, Rest, eventually};
+
+/// The path of one of the workspace's programs, built if it is not.
+fn program(name: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let folder = BUILT.get_or_init(|| {
+        let proxy = PathBuf::from(env!("CARGO_BIN_EXE_fleetway-proxy"));
+        let folder = proxy.parent().expect("a folder of programs").to_owned();
+        let mut build = std::process::Command::new(env!("CARGO"));
+        build.args([
+            "build",
+            "--quiet",
+            "--package",
+            "fleetway-xds",
+            "--package",
+            "fleetway-api",
+        ]);
+        build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        if folder.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(
+            build.status().expect("cargo runs").success(),
+            "the programs build"
+        );
+        folder
+    });
+    folder.join(name)
+}
+
+/// Runs the command line to its end; its exit code, output and errors.
+pub async fn fleetway(server: SocketAddr, args: &[&str]) -> (i32, String, String) {
+    let output = Command::new(program("fleetway"))
+        .args(["--server", &format!("http://{server}")])
+        .args(args)
+        .env_remove("FLEETWAY_SERVER")
+        .output();
+    let output = tokio::time::timeout(PATIENCE, output)
+        .await
+        .expect("in time")
+        .expect("it runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (
+        output.status.code().unwrap_or(-1),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+fn start(name: &str, args: &[&str]) -> Child {
+    let mut command = Command::new(program(name));
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true);
+    if std::env::var_os("E2E_LOG").is_none() {
+        command.stderr(Stdio::null());
+    }
+    command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{name} does not start: {error}"))
+}
+
+/// Waits for the addresses a program writes once it listens.
+async fn addresses(folder: &Path, child: &mut Child) -> BTreeMap<String, Value> {
+    let file = folder.join("addresses.json");
+    eventually("addresses.json", async || {
+        if let Some(status) = child.try_wait().expect("a process") {
+            panic!("it ended with {status} before it listened");
+        }
+        serde_json::from_slice(&fs::read(&file).ok()?).ok()
+    })
+    .await
+}
+
+fn address(value: Option<&Value>) -> Option<SocketAddr> {
+    value?.as_str()?.parse().ok()
+}
+
+/// A management server.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    data: Arc<TempDir>,
+    /// Where REST is served.
+    pub rest: SocketAddr,
+    /// Where proxies connect.
+    pub xds: SocketAddr,
+}
+
+impl Server {
+    /// Starts one on an empty store.
+    pub async fn start() -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::start_on(Arc::new(TempDir::new().expect("a folder")), any, any).await
+    }
+
+    async fn start_on(data: Arc<TempDir>, rest: SocketAddr, xds: SocketAddr) -> Self {
+        let _ = fs::remove_file(data.path().join("addresses.json"));
+        let folder = data.path().to_str().expect("a plain path").to_owned();
+        let (rest, xds) = (rest.to_string(), xds.to_string());
+        let mut child = start(
+            "fleetway-xds",
+            &["--data", &folder, "--rest", &rest, "--xds", &xds],
+        );
+        let bound = addresses(data.path(), &mut child).await;
+        let rest = address(bound.get("rest")).expect("the REST address");
+        let xds = address(bound.get("xds")).expect("the stream address");
+        let this = Self {
+            child,
+            data,
+            rest,
+            xds,
+        };
+        eventually("the server is ready", async || {
+            this.client().is_ready().await.then_some(())
+        })
+        .await;
+        this
+    }
+
+    /// A REST client for it.
+    pub fn client(&self) -> Rest {
+        Rest::new(self.rest)
+    }
+
+    /// Kills it as `kill -9` does, and waits until it is gone.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.expect("a process to kill");
+    }
+
+    /// Starts it again on the same store and addresses.
+    pub async fn restart(&mut self) {
+        self.kill().await;
+        *self = Self::start_on(self.data.clone(), self.rest, self.xds).await;
+    }
+}
+
+/// A proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    child: Child,
+    args: Vec<String>,
+    state: Arc<TempDir>,
+    /// Where the admin page is.
+    pub admin: SocketAddr,
+}
+
+impl Proxy {
+    /// Starts one that takes its configuration from `server`.
+    pub async fn of(server: &Server, id: &str, fleet: &str) -> Self {
+        let xds = format!("http://{}", server.xds);
+        Self::start(&["--xds", &xds, "--node-id", id, "--fleet", fleet]).await
+    }
+
+    /// Starts one that serves a folder of resource files.
+    pub async fn of_folder(folder: &Path) -> Self {
+        let folder = folder.to_str().expect("a plain path");
+        Self::start(&["--resources", folder, "--node-id", "local"]).await
+    }
+
+    async fn start(args: &[&str]) -> Self {
+        let args = args.iter().map(ToString::to_string).collect();
+        Self::start_on(Arc::new(TempDir::new().expect("a folder")), args).await
+    }
+
+    async fn start_on(state: Arc<TempDir>, args: Vec<String>) -> Self {
+        let _ = fs::remove_file(state.path().join("addresses.json"));
+        let folder = state.path().to_str().expect("a plain path").to_owned();
+        let mut all = vec![
+            "--admin",
+            "127.0.0.1:0",
+            "--state",
+            &folder,
+            "--workers",
+            "2",
+        ];
+        all.extend(args.iter().map(String::as_str));
+        let mut child = start("fleetway-proxy", &all);
+        let bound = addresses(state.path(), &mut child).await;
+        let admin = address(bound.get("admin")).expect("the admin address");
+        Self {
+            child,
+            args,
+            state,
+            admin,
+        }
+    }
+
+    /// Kills it as `kill -9` does and starts it again with the same state folder.
+    pub async fn restart(&mut self) {
+        self.child.kill().await.expect("a process to kill");
+        *self = Self::start_on(self.state.clone(), self.args.clone()).await;
+    }
+
+    /// Asks it to stop, as a service manager does.
+    pub fn terminate(&self) {
+        let pid = self.child.id().expect("a running process").to_string();
+        let sent = std::process::Command::new("kill")
+            .args(["-TERM", &pid])
+            .status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// Waits until it has ended; its exit code.
+    pub async fn ended(&mut self, within: Duration) -> Option<i32> {
+        tokio::time::timeout(within, self.child.wait())
+            .await
+            .ok()?
+            .expect("a process")
+            .code()
+    }
+
+    /// The address of a listener, once it has it.
+    pub async fn listener(&self, name: &str) -> SocketAddr {
+        let url = format!("http://{}/listeners", self.admin);
+        eventually(&format!("the listener {name}"), async || {
+            let listeners: Value = reqwest::get(&url).await.ok()?.json().await.ok()?;
+            address(listeners.get(name))
+        })
+        .await
+    }
+
+    /// A page of its admin server: status and text.
+    pub async fn page(&self, path: &str) -> (u16, String) {
+        let answer = reqwest::get(format!("http://{}{path}", self.admin))
+            .await
+            .expect("a page");
+        (
+            answer.status().as_u16(),
+            answer.text().await.expect("a text"),
+        )
+    }
+
+    /// The revision it serves.
+    pub async fn revision(&self) -> u64 {
+        let (_, dump) = self.page("/config_dump").await;
+        let dump: Value = serde_json::from_str(&dump).expect("JSON");
+        dump["revision"].as_u64().expect("a number")
+    }
+}

@@ -1,0 +1,106 @@
+//! Upstreams to forward to.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+
+/// An upstream in the test's own process; it ends when its handle goes.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Where it listens.
+    pub address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Upstream {
+    /// Answers every request with its name.
+    pub async fn named(name: &'static str) -> Self {
+        Self::answering(move |_, _| Response::new(name.into())).await
+    }
+
+    /// Answers every request with the request as it came: line, fields in order, body.
+    pub async fn echo() -> Self {
+        Self::answering(|head, body| {
+            let mut text = format!("{} {}\n", head.method, head.uri);
+            for (name, value) in &head.headers {
+                text += &format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()));
+            }
+            text += "\n";
+            text += &String::from_utf8_lossy(&body);
+            Response::new(text.into())
+        })
+        .await
+    }
+
+    /// Answers by a function of the request's head and body.
+    pub async fn answering(
+        answer: impl Fn(http::request::Parts, Bytes) -> Response<String> + Send + Sync + 'static,
+    ) -> Self {
+        let answer = Arc::new(answer);
+        Self::connections(move |stream| {
+            let answer = answer.clone();
+            async move {
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let answer = answer.clone();
+                    async move {
+                        let (head, body) = request.into_parts();
+                        let body = match body.collect().await {
+                            Ok(body) => body.to_bytes(),
+                            Err(_) => Bytes::from_static(b"broken off"),
+                        };
+                        let response = answer(head, body).map(|text| Full::from(Bytes::from(text)));
+                        Ok::<_, Infallible>(response)
+                    }
+                });
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            }
+        })
+        .await
+    }
+
+    /// Answers each connection's first request head with these bytes to the letter, then closes.
+    pub async fn raw(answer: &'static [u8]) -> Self {
+        Self::connections(move |mut stream| async move {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                match stream.read_u8().await {
+                    Ok(byte) => head.push(byte),
+                    Err(_) => return,
+                }
+            }
+            let _ = stream.write_all(answer).await;
+        })
+        .await
+    }
+
+    async fn connections<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = socket.local_addr().expect("an address");
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = socket.accept().await {
+                tokio::spawn(serve(stream));
+            }
+        });
+        Self { address, task }
+    }
+}

@@ -1,0 +1,559 @@
+//! One client's discovery stream as a state machine without input or output: requests and new
+//! states go in, responses and facts about the client come out.
+//!
+//! One push is under way at a time. What is committed meanwhile goes out as its sum with the
+//! next. A push is taken for delivered when it is acknowledged, not when it is sent.
+
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+
+use envoy_types::pb::envoy::{
+    config::core::v3::Node, service::discovery::v3::DeltaDiscoveryRequest,
+};
+use fleetway_api::{
+    Kind,
+    proto::{type_url, v1},
+    rest::NodeType,
+};
+use prost::Message as _;
+
+use super::{
+    codec::Response,
+    diff::{View, diff, resume},
+    facts::{Facts, Identity, InFlight, Mode, Refusal, Tally},
+    push::{Part, Push, Subject},
+    request::{
+        BARRIER_NAME, Close, MAX_NAME, MAX_UNKNOWN_TYPES, check_limits, check_names, note_refusal,
+        read_node,
+    },
+    subscription::{Owed, Subscription},
+};
+use crate::snapshot::{Snapshot, frame};
+
+/// One kind the client subscribes to.
+#[derive(Debug)]
+struct Tracked {
+    subscription: Subscription,
+    /// The state whose visible part the client holds, but for what it is owed.
+    base: Arc<Snapshot>,
+    /// The revision up to which the client acknowledged.
+    acknowledged: Option<u64>,
+}
+
+/// A type this server does not know. It is answered as one of which there is nothing.
+#[derive(Debug, Default)]
+struct Unknown {
+    subscription: Subscription,
+    unanswered: Option<u64>,
+}
+
+/// One client's stream.
+#[derive(Debug)]
+pub struct Session {
+    /// Its number, which makes its nonces its own.
+    stream: u64,
+    nonces: u64,
+    identity: Option<Identity>,
+    announced_barrier: bool,
+    snapshot: Arc<Snapshot>,
+    kinds: [Option<Tracked>; 4],
+    revision: Option<Subscription>,
+    unknown: BTreeMap<String, Unknown>,
+    push: Option<Push>,
+    /// The revision of the last barrier the client acknowledged on this stream.
+    confirmed: Option<u64>,
+    /// The revision the client said it has when it came back.
+    claimed: Option<u64>,
+    /// A refused revision, not to be sent again unasked.
+    held: Option<u64>,
+    /// The client asked for something since.
+    asked: bool,
+    refusal: Option<Refusal>,
+    tally: Tally,
+}
+
+impl Session {
+    /// A stream that was just opened. `stream` must be unlike that of any other stream the client
+    /// may remember.
+    #[must_use]
+    pub fn new(stream: u64, snapshot: Arc<Snapshot>) -> Self {
+        Self {
+            stream,
+            nonces: 0,
+            identity: None,
+            announced_barrier: false,
+            snapshot,
+            kinds: [None, None, None, None],
+            revision: None,
+            unknown: BTreeMap::new(),
+            push: None,
+            confirmed: None,
+            claimed: None,
+            held: None,
+            asked: false,
+            refusal: None,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Who the client is, once it said so.
+    #[must_use]
+    pub const fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// Takes a request: an answer to a response, a change of subscriptions, or both.
+    ///
+    /// # Errors
+    /// When the stream is to be closed.
+    pub fn on_request(&mut self, request: DeltaDiscoveryRequest, now_ms: i64) -> Result<(), Close> {
+        self.identify(request.node.as_ref())?;
+        check_limits(&request)?;
+        self.on_answer(&request, now_ms);
+        match Subject::of(&request.type_url) {
+            Some(Subject::Kind(kind)) => self.on_kind(kind, &request)?,
+            Some(Subject::Revision) => self.on_revision(&request)?,
+            None => self.on_unknown(&request)?,
+        }
+        self.advance(now_ms);
+        Ok(())
+    }
+
+    /// Takes a new state; the newest one counts.
+    pub fn on_snapshot(&mut self, snapshot: Arc<Snapshot>, now_ms: i64) {
+        if snapshot.revision() > self.snapshot.revision() {
+            self.snapshot = snapshot;
+            self.advance(now_ms);
+        }
+    }
+
+    /// Whether a response waits to be sent.
+    #[must_use]
+    pub fn has_response(&self) -> bool {
+        self.push.as_ref().is_some_and(Push::has_piece) || self.unknown.values().any(Unknown::waits)
+    }
+
+    /// The next response, made when there is room to send it.
+    pub fn next_response(&mut self) -> Option<Response> {
+        let fleet = self.identity.as_ref()?.fleet.as_str();
+        let number = self.nonces + 1;
+        let nonce = format!("{}-{number}", self.stream);
+        let revision = self.snapshot.revision();
+        if let Some((url, unknown)) = self.unknown.iter_mut().find(|(_, unknown)| unknown.waits()) {
+            self.nonces = number;
+            unknown.unanswered = Some(number);
+            let owed = unknown.subscription.take_owed();
+            return Some(Response {
+                type_url: Cow::Owned(url.clone()),
+                revision,
+                resources: Vec::new(),
+                removed: owed.names.into_keys().collect(),
+                nonce,
+            });
+        }
+        let push = self.push.as_mut()?;
+        let piece = push.next_piece(number, fleet)?;
+        self.nonces = number;
+        Some(Response {
+            type_url: Cow::Borrowed(piece.subject.type_url()),
+            revision: push.revision(),
+            resources: piece.resources,
+            removed: piece.removed,
+            nonce,
+        })
+    }
+
+    /// Where the client stands.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        let mode = self.mode();
+        Facts {
+            mode,
+            live_revision: self.live_revision(mode),
+            in_flight: self.push.as_ref().map(|push| InFlight {
+                revision: push.revision(),
+                since_ms: push.since_ms,
+                unread: !push.parts.is_empty(),
+            }),
+            refusal: self.refusal.clone(),
+            types: self.types(),
+            tally: self.tally,
+        }
+    }
+
+    fn live_revision(&self, mode: Mode) -> Option<u64> {
+        if mode != Mode::Plain {
+            return self.confirmed.or(self.claimed);
+        }
+        let mut live = None;
+        for tracked in self.tracked() {
+            let acknowledged = tracked.acknowledged?;
+            live = Some(live.map_or(acknowledged, |live: u64| live.min(acknowledged)));
+        }
+        live
+    }
+
+    fn types(&self) -> Vec<NodeType> {
+        let kinds = Kind::ALL.into_iter().zip(&self.kinds);
+        let kinds = kinds.filter_map(|(kind, tracked)| {
+            let tracked = tracked.as_ref()?;
+            let acknowledged = tracked.acknowledged;
+            Some((kind.type_url(), &tracked.subscription, acknowledged))
+        });
+        let revision = self.revision.iter();
+        let revision = revision.map(|held| (type_url::REVISION, held, self.confirmed));
+        let unknown = self.unknown.iter();
+        let unknown = unknown.map(|(url, unknown)| (url.as_str(), &unknown.subscription, None));
+        kinds
+            .chain(revision)
+            .chain(unknown)
+            .filter(|(_, subscription, _)| !subscription.is_empty())
+            .map(|(url, subscription, acknowledged)| NodeType {
+                type_url: url.to_owned(),
+                acknowledged,
+                names: subscription.count(),
+            })
+            .collect()
+    }
+
+    fn tracked(&self) -> impl Iterator<Item = &Tracked> {
+        self.kinds
+            .iter()
+            .flatten()
+            .filter(|tracked| !tracked.subscription.is_empty())
+    }
+
+    fn fault(&mut self, what: &str) {
+        self.tally.protocol_errors += 1;
+        let node = self.identity.as_ref().map_or("", |node| node.id.as_str());
+        tracing::debug!(stream = self.stream, node, what, "protocol error");
+    }
+
+    fn identify(&mut self, node: Option<&Node>) -> Result<(), Close> {
+        if let Some(identity) = &self.identity {
+            // The first request speaks for the whole stream.
+            if node.is_some_and(|node| !node.id.is_empty() && node.id != identity.id) {
+                self.fault("another node.id on the same stream");
+            }
+            return Ok(());
+        }
+        let (identity, announced_barrier) = read_node(node)?;
+        self.identity = Some(identity);
+        self.announced_barrier = announced_barrier;
+        Ok(())
+    }
+
+    fn on_answer(&mut self, request: &DeltaDiscoveryRequest, now_ms: i64) {
+        let refused = request.error_detail.as_ref();
+        if request.response_nonce.is_empty() {
+            if refused.is_some() {
+                self.fault("error_detail without a nonce");
+            }
+            return;
+        }
+        let nonce = self.own_nonce(&request.response_nonce);
+        if let Some(unknown) = self.unknown.get_mut(&request.type_url)
+            && unknown.unanswered.is_some()
+            && unknown.unanswered == nonce
+        {
+            unknown.unanswered = None;
+            self.count_answer(refused.is_none());
+            return;
+        }
+        let subject = Subject::of(&request.type_url);
+        let push = self.push.as_mut();
+        let known = push.and_then(|push| {
+            let subject = subject?;
+            Some((subject, push.answered(nonce?, subject)?))
+        });
+        let Some((subject, carried)) = known else {
+            self.fault("the nonce of no unanswered response");
+            return;
+        };
+        self.count_answer(refused.is_none());
+        let Some(push) = self.push.as_mut() else {
+            return;
+        };
+        let mut left = Vec::new();
+        if let Some(status) = refused {
+            note_refusal(&mut push.refusal, &status.message);
+            if push.stepwise {
+                left = push.abandon(subject, carried);
+            }
+        } else if let Subject::Kind(kind) = subject
+            && push.stepwise
+            && !push.concerns(kind)
+        {
+            let revision = push.revision();
+            if let Some(tracked) = self.tracked_mut(kind) {
+                tracked.acknowledged = Some(revision);
+            }
+        }
+        for (kind, owed) in left {
+            if let Some(tracked) = self.tracked_mut(kind) {
+                tracked.subscription.owe(owed);
+            }
+        }
+        if let Some(push) = self.push.take_if(|push| push.is_done()) {
+            self.finish(push, now_ms);
+        }
+    }
+
+    fn count_answer(&mut self, accepted: bool) {
+        if accepted {
+            self.tally.acks += 1;
+        } else {
+            self.tally.nacks += 1;
+        }
+    }
+
+    /// The number in one of this stream's nonces.
+    fn own_nonce(&self, nonce: &str) -> Option<u64> {
+        let (stream, number) = nonce.split_once('-')?;
+        (stream.parse() == Ok(self.stream)).then(|| number.parse().ok())?
+    }
+
+    fn finish(&mut self, push: Push, now_ms: i64) {
+        let revision = push.revision();
+        if let Some(message) = push.refusal {
+            for (kind, owed) in push.taken {
+                if let Some(tracked) = self.tracked_mut(kind) {
+                    tracked.subscription.owe(owed);
+                }
+            }
+            self.held = Some(revision);
+            self.refusal = Some(Refusal {
+                revision,
+                time_ms: now_ms,
+                message,
+            });
+            return;
+        }
+        self.refusal = None;
+        if push.stepwise {
+            return;
+        }
+        for (kind, _) in push.taken {
+            if let Some(tracked) = self.tracked_mut(kind) {
+                tracked.base = push.snapshot.clone();
+                tracked.acknowledged = Some(revision);
+            }
+        }
+        self.confirmed = Some(revision);
+    }
+
+    fn tracked_mut(&mut self, kind: Kind) -> Option<&mut Tracked> {
+        self.kinds.get_mut(kind.index())?.as_mut()
+    }
+
+    fn on_kind(&mut self, kind: Kind, request: &DeltaDiscoveryRequest) -> Result<(), Close> {
+        let subscribe = &request.resource_names_subscribe;
+        let unsubscribe = &request.resource_names_unsubscribe;
+        let asks = if let Some(tracked) = self.tracked_mut(kind) {
+            let asks = tracked.subscription.update(subscribe, unsubscribe);
+            if asks {
+                check_names(&tracked.subscription, &request.type_url)?;
+            }
+            asks
+        } else {
+            let mut subscription = Subscription::first(subscribe, unsubscribe);
+            check_names(&subscription, &request.type_url)?;
+            if !request.initial_resource_versions.is_empty() {
+                let view = View {
+                    kind,
+                    fleet: self.identity.as_ref().map_or("", |node| &node.fleet),
+                    subscription: &subscription,
+                };
+                let owed = resume(&view, &request.initial_resource_versions, &self.snapshot);
+                subscription.set_owed(owed);
+            }
+            if let Some(place) = self.kinds.get_mut(kind.index()) {
+                *place = Some(Tracked {
+                    subscription,
+                    base: self.snapshot.clone(),
+                    acknowledged: None,
+                });
+            }
+            true
+        };
+        self.asked |= asks;
+        Ok(())
+    }
+
+    fn on_revision(&mut self, request: &DeltaDiscoveryRequest) -> Result<(), Close> {
+        let subscribe = &request.resource_names_subscribe;
+        let unsubscribe = &request.resource_names_unsubscribe;
+        if let Some(subscription) = &mut self.revision {
+            self.asked |= subscription.update(subscribe, unsubscribe);
+            return check_names(subscription, &request.type_url);
+        }
+        let subscription = Subscription::first(subscribe, unsubscribe);
+        check_names(&subscription, &request.type_url)?;
+        self.revision = Some(subscription);
+        self.asked = true;
+        self.claimed = request
+            .initial_resource_versions
+            .get(BARRIER_NAME)
+            .and_then(|version| version.parse().ok())
+            .filter(|claimed| *claimed <= self.snapshot.revision());
+        Ok(())
+    }
+
+    fn on_unknown(&mut self, request: &DeltaDiscoveryRequest) -> Result<(), Close> {
+        let url = &request.type_url;
+        let subscribe = &request.resource_names_subscribe;
+        let unsubscribe = &request.resource_names_unsubscribe;
+        if let Some(unknown) = self.unknown.get_mut(url) {
+            unknown.subscription.update(subscribe, unsubscribe);
+            return check_names(&unknown.subscription, url);
+        }
+        self.fault("an unknown type");
+        let bounded = self.unknown.len() < MAX_UNKNOWN_TYPES && url.len() <= MAX_NAME;
+        if url.is_empty() || !bounded {
+            return Ok(());
+        }
+        let subscription = Subscription::first(subscribe, unsubscribe);
+        check_names(&subscription, url)?;
+        let unknown = Unknown {
+            subscription,
+            unanswered: None,
+        };
+        self.unknown.insert(url.clone(), unknown);
+        Ok(())
+    }
+
+    fn mode(&self) -> Mode {
+        match &self.revision {
+            Some(subscription) if subscription.wants(BARRIER_NAME) => Mode::Barrier,
+            None if self.announced_barrier || self.identity.is_none() => Mode::Waiting,
+            _ => Mode::Plain,
+        }
+    }
+
+    /// Begins a push if one is due and none is under way.
+    fn advance(&mut self, now_ms: i64) {
+        let refused = self.held.is_some_and(|r| self.snapshot.revision() <= r);
+        if self.push.is_some() || (refused && !self.asked) {
+            return;
+        }
+        let push = match self.mode() {
+            Mode::Waiting => None,
+            Mode::Barrier => self.begin_whole(now_ms),
+            Mode::Plain => {
+                let push = self.begin_stepwise(now_ms);
+                if push.is_none() {
+                    // What it refused does not concern it any more.
+                    self.refusal = None;
+                }
+                push
+            }
+        };
+        if push.is_some() {
+            self.tally.pushes += 1;
+            self.held = None;
+            self.push = push;
+        }
+        self.asked = false;
+    }
+
+    /// A push of a whole revision: what changed, kind by kind, then the barrier.
+    fn begin_whole(&mut self, now_ms: i64) -> Option<Push> {
+        let new = &self.snapshot;
+        let fleet = self.identity.as_ref()?.fleet.as_str();
+        let revision = self.revision.as_mut()?;
+        let owes = |tracked: &Tracked| !tracked.subscription.owed().is_empty();
+        if self.confirmed == Some(new.revision())
+            && revision.owed().names.is_empty()
+            && !revision.owed().all
+            && !self.kinds.iter().flatten().any(owes)
+        {
+            return None;
+        }
+        let mut push = Push::new(new.clone(), false, now_ms);
+        for (kind, tracked) in Kind::ALL.into_iter().zip(&mut self.kinds) {
+            let Some(tracked) = tracked else { continue };
+            let owed = tracked.subscription.take_owed();
+            let view = View {
+                kind,
+                fleet,
+                subscription: &tracked.subscription,
+            };
+            let delta = diff(&view, &tracked.base, &owed, new);
+            // The barrier says that there is nothing; no empty response has to.
+            let part = Part::new(kind, delta.all, delta.upserts, false)
+                .and_removed(delta.removed)
+                .and_removed(delta.absent);
+            if !part.is_empty() {
+                push.parts.push_back(part);
+            }
+            push.taken.push((kind, owed));
+        }
+        let owed = revision.take_owed().names.into_keys();
+        let absent = owed.filter(|name| &**name != BARRIER_NAME);
+        let barrier = Part::barrier(barrier_frame(new)).and_removed(absent);
+        push.parts.push_back(barrier);
+        Some(push)
+    }
+
+    /// A push that makes before it breaks: clusters and endpoints, what refers to them, and only
+    /// then the removals of the former. A kind with nothing to send is up to date as it is.
+    fn begin_stepwise(&mut self, now_ms: i64) -> Option<Push> {
+        let new = &self.snapshot;
+        let fleet = self.identity.as_ref()?.fleet.as_str();
+        let mut push = Push::new(new.clone(), true, now_ms);
+        let mut last = Vec::new();
+        for (kind, tracked) in Kind::ALL.into_iter().zip(&mut self.kinds) {
+            let Some(tracked) = tracked else { continue };
+            let Owed { answer, .. } = *tracked.subscription.owed();
+            let owed = tracked.subscription.take_owed();
+            let view = View {
+                kind,
+                fleet,
+                subscription: &tracked.subscription,
+            };
+            let delta = diff(&view, &tracked.base, &owed, new);
+            // What is refused of it comes back as owed.
+            tracked.base = new.clone();
+            if delta.is_empty() && !answer {
+                tracked.acknowledged = Some(new.revision());
+                continue;
+            }
+            let mut part =
+                Part::new(kind, delta.all, delta.upserts, answer).and_removed(delta.absent);
+            if matches!(kind, Kind::Cluster | Kind::Endpoints) {
+                last.push(Part::new(kind, false, Vec::new(), false).and_removed(delta.removed));
+            } else {
+                part = part.and_removed(delta.removed);
+            }
+            push.parts.push_back(part);
+        }
+        push.parts.extend(last.into_iter().rev());
+        push.parts.retain(|part| !part.is_empty());
+        (!push.parts.is_empty()).then_some(push)
+    }
+}
+
+impl Unknown {
+    fn waits(&self) -> bool {
+        self.unanswered.is_none() && !self.subscription.owed().is_empty()
+    }
+}
+
+/// The barrier of a state, as a resource.
+fn barrier_frame(snapshot: &Snapshot) -> bytes::Bytes {
+    let barrier = v1::Revision {
+        number: snapshot.revision(),
+        time_ms: snapshot.time_ms(),
+        ..v1::Revision::default()
+    };
+    let value = barrier.encode_to_vec();
+    frame(
+        type_url::REVISION,
+        BARRIER_NAME,
+        snapshot.revision(),
+        &value,
+    )
+    .0
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! States to test with.
+
+use std::sync::Arc;
+
+use fleetway_api::{Change, Id, Kind, Name, Resource, proto::v1};
+
+use crate::snapshot::{Encoded, Entry, Snapshot, Stored};
+
+/// A resource that refers to nothing but, for endpoints, the cluster of its name.
+pub(crate) fn message(kind: Kind, name: &str, fleets: &[&str], salt: u64) -> v1::Resource {
+    let name = name.to_owned();
+    let fleets = fleets.iter().map(ToString::to_string).collect();
+    let labels = [("salt".to_owned(), salt.to_string())].into();
+    let kind = match kind {
+        Kind::Cluster => v1::resource::Kind::Cluster(v1::Cluster {
+            name,
+            fleets,
+            labels,
+            ..v1::Cluster::default()
+        }),
+        Kind::Endpoints => v1::resource::Kind::Endpoints(v1::Endpoints {
+            name,
+            fleets,
+            labels,
+            ..v1::Endpoints::default()
+        }),
+        Kind::Listener => v1::resource::Kind::Listener(v1::Listener {
+            name,
+            fleets,
+            labels,
+            address: "127.0.0.1:0".to_owned(),
+            protocol: Some(v1::listener::Protocol::Http(v1::HttpListener::default())),
+        }),
+        Kind::Route => v1::resource::Kind::Route(v1::Route {
+            r#match: Some(v1::RouteMatch {
+                hosts: vec![format!("{name}.example.com")],
+                ..v1::RouteMatch::default()
+            }),
+            name,
+            fleets,
+            labels,
+            action: Some(v1::route::Action::Respond(v1::DirectResponse {
+                status: 200,
+                ..v1::DirectResponse::default()
+            })),
+            ..v1::Route::default()
+        }),
+    };
+    v1::Resource { kind: Some(kind) }
+}
+
+/// One change of a test's revision.
+#[derive(Debug, Clone)]
+pub(crate) enum Edit {
+    Put(Kind, String, Vec<&'static str>),
+    Delete(Kind, String),
+}
+
+pub(crate) fn put(kind: Kind, name: &str, fleets: &[&'static str]) -> Edit {
+    Edit::Put(kind, name.to_owned(), fleets.to_vec())
+}
+
+pub(crate) fn delete(kind: Kind, name: &str) -> Edit {
+    Edit::Delete(kind, name.to_owned())
+}
+
+/// The state after one more revision; its time is its number.
+pub(crate) fn next(current: &Arc<Snapshot>, edits: &[Edit]) -> Arc<Snapshot> {
+    try_next(current, edits).unwrap()
+}
+
+/// The same, unless it would not be valid.
+pub(crate) fn try_next(current: &Arc<Snapshot>, edits: &[Edit]) -> Option<Arc<Snapshot>> {
+    let revision = current.revision() + 1;
+    let time_ms = i64::try_from(revision).unwrap();
+    let changes = edits
+        .iter()
+        .map(|edit| match edit {
+            Edit::Delete(kind, name) => Change::Delete(Id::new(*kind, Name::new(name).unwrap())),
+            Edit::Put(kind, name, fleets) => {
+                let message = message(*kind, name, fleets, revision);
+                let encoded = Encoded::new(&message, name, revision).unwrap();
+                Change::Put(Arc::new(Entry {
+                    resource: Resource::read(message).unwrap(),
+                    data: Stored {
+                        version: revision,
+                        created_ms: time_ms,
+                        updated_ms: time_ms,
+                        updated_by: "test".into(),
+                        encoded,
+                    },
+                }))
+            }
+        })
+        .collect();
+    current.next(revision, time_ms, changes).ok().map(Arc::new)
+}

@@ -1,0 +1,95 @@
+//! What the server counts of itself, as Prometheus reads it.
+
+use std::{
+    fmt::Write as _,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use fleetway_api::Kind;
+use http::StatusCode;
+
+use crate::snapshot::Snapshot;
+
+/// The counters.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Transactions made, those that changed nothing included; dry runs are not.
+    pub commits: AtomicU64,
+    /// Transactions refused for what they say.
+    pub rejected: AtomicU64,
+    /// Transactions the store did not take.
+    pub store_failures: AtomicU64,
+    /// REST requests by status, from 100 on.
+    requests: [AtomicU64; 500],
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            commits: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            store_failures: AtomicU64::new(0),
+            requests: [const { AtomicU64::new(0) }; 500],
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts an answered request.
+    pub fn answered(&self, status: StatusCode) {
+        let index = usize::from(status.as_u16()).checked_sub(100);
+        if let Some(counter) = index.and_then(|index| self.requests.get(index)) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The text exposition format, version 0.0.4.
+    #[must_use]
+    pub fn render(&self, snapshot: &Snapshot) -> String {
+        let mut text = String::with_capacity(2048);
+        let head = |text: &mut String, name: &str, kind: &str, help: &str| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        };
+        let name = "fleetway_xds_revision";
+        head(&mut text, name, "gauge", "The last committed revision.");
+        let _ = writeln!(text, "{name} {}", snapshot.revision());
+        let name = "fleetway_xds_resources";
+        head(&mut text, name, "gauge", "Resources by kind.");
+        for kind in Kind::ALL {
+            let count = snapshot.resources().of(kind).len();
+            let _ = writeln!(text, "{name}{{kind=\"{kind}\"}} {count}");
+        }
+        let name = "fleetway_xds_commits_total";
+        let help = "Transactions made; dry runs are not counted.";
+        head(&mut text, name, "counter", help);
+        let _ = writeln!(text, "{name} {}", self.commits.load(Relaxed));
+        let name = "fleetway_xds_commit_failures_total";
+        let help = "Transactions not made: refused for what they say, or not taken by the store.";
+        head(&mut text, name, "counter", help);
+        for (reason, counter) in [
+            ("rejected", &self.rejected),
+            ("store", &self.store_failures),
+        ] {
+            let _ = writeln!(
+                text,
+                "{name}{{reason=\"{reason}\"}} {}",
+                counter.load(Relaxed)
+            );
+        }
+        let name = "fleetway_xds_rest_requests_total";
+        head(
+            &mut text,
+            name,
+            "counter",
+            "REST requests answered, by status.",
+        );
+        for (status, counter) in (100..).zip(&self.requests) {
+            let count = counter.load(Relaxed);
+            if count > 0 {
+                let _ = writeln!(text, "{name}{{code=\"{status}\"}} {count}");
+            }
+        }
+        text
+    }
+}

@@ -1,0 +1,182 @@
+//! Why a request was not answered as it was meant, and the one place that says so to the client.
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use fleetway_api::{
+    FieldError, Rejection,
+    rest::{Code, PROBLEM_JSON, Problem},
+};
+use http::{HeaderValue, StatusCode, header};
+
+use crate::{commit::CommitError, store::StoreError};
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The request is not well-formed: the place (a query parameter, a header) and the reason.
+    #[error("{0}")]
+    BadRequest(FieldError),
+    /// The resources are not valid.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// A condition of the request does not hold.
+    #[error("{0}")]
+    Stale(String),
+    /// There is no such resource, revision or node.
+    #[error("{0}")]
+    NotFound(String),
+    /// There is no such path.
+    #[error("there is no {0}: /openapi.json lists every path")]
+    NoSuchPath(String),
+    /// The path does not take the method.
+    #[error("{path} does not take {method}: the header `allow` lists what it takes")]
+    MethodNotAllowed {
+        /// The method.
+        method: http::Method,
+        /// The path.
+        path: String,
+    },
+    /// The body is above the limit, in bytes.
+    #[error("the body is larger than {0} bytes: send it in parts, or raise `max_body_bytes`")]
+    TooLarge(usize),
+    /// The content type is none that can be read.
+    #[error("the content type \"{0}\" is not supported: send application/json or application/yaml")]
+    UnsupportedMediaType(String),
+    /// The store could not be read.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// A fault of the server.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Failure {
+    /// A fault of the request in `place`: a query parameter or a header.
+    pub(super) fn bad(place: &str, message: impl Into<String>) -> Self {
+        Self::BadRequest(FieldError::new("", place, message))
+    }
+}
+
+impl From<Vec<FieldError>> for Failure {
+    fn from(errors: Vec<FieldError>) -> Self {
+        Self::Commit(CommitError::Invalid(errors.into()))
+    }
+}
+
+/// What a client is told of a failure.
+pub(super) fn problem(failure: &Failure) -> Problem {
+    let (code, rejection) = match failure {
+        Failure::BadRequest(error) => (Code::BadRequest, Some(vec![error.clone()].into())),
+        Failure::Commit(CommitError::Invalid(rejection)) if rejection.referrers.is_empty() => {
+            (Code::Invalid, Some(rejection.clone()))
+        }
+        Failure::Commit(CommitError::Invalid(rejection)) => {
+            (Code::StillReferenced, Some(rejection.clone()))
+        }
+        Failure::Commit(CommitError::Stale { .. }) | Failure::Stale(_) => {
+            (Code::StaleVersion, None)
+        }
+        Failure::Commit(CommitError::Exists(_)) => (Code::AlreadyExists, None),
+        Failure::Commit(CommitError::NotFound(_)) | Failure::NotFound(_) => (Code::NotFound, None),
+        Failure::Commit(CommitError::KeyReused) => (Code::IdempotencyKeyReused, None),
+        Failure::Commit(CommitError::Store(_)) | Failure::Store(_) => {
+            (Code::StoreUnavailable, None)
+        }
+        Failure::NoSuchPath(_) => (Code::NoSuchPath, None),
+        Failure::MethodNotAllowed { .. } => (Code::MethodNotAllowed, None),
+        Failure::TooLarge(_) => (Code::TooLarge, None),
+        Failure::UnsupportedMediaType(_) => (Code::UnsupportedMediaType, None),
+        Failure::Internal(_) => (Code::Internal, None),
+    };
+    let (status, title) = describe(code);
+    let Rejection { errors, referrers } = rejection.unwrap_or_default();
+    Problem {
+        type_uri: "about:blank".to_owned(),
+        title: title.to_owned(),
+        status: status.as_u16(),
+        // Where there are errors they say it all.
+        detail: if errors.is_empty() {
+            failure.to_string()
+        } else {
+            String::new()
+        },
+        code,
+        errors,
+        referrers,
+    }
+}
+
+/// The status and the title of a kind of problem.
+pub(super) const fn describe(code: Code) -> (StatusCode, &'static str) {
+    match code {
+        Code::BadRequest => (StatusCode::BAD_REQUEST, "The request is not well-formed"),
+        Code::Invalid => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "The resources are not valid",
+        ),
+        Code::StillReferenced => (StatusCode::CONFLICT, "The resource is still referred to"),
+        Code::AlreadyExists => (StatusCode::CONFLICT, "The resource exists already"),
+        Code::NotFound => (StatusCode::NOT_FOUND, "Not found"),
+        Code::NoSuchPath => (StatusCode::NOT_FOUND, "There is no such path"),
+        Code::MethodNotAllowed => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            "The path does not take this method",
+        ),
+        Code::StaleVersion => (
+            StatusCode::PRECONDITION_FAILED,
+            "The resource is not at the version the write was meant for",
+        ),
+        Code::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
+        Code::UnsupportedMediaType => (
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "The body is neither JSON nor YAML",
+        ),
+        Code::IdempotencyKeyReused => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "The idempotency key was used for another transaction",
+        ),
+        Code::StoreUnavailable => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The store did not answer as it should",
+        ),
+        Code::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "A fault of the server"),
+    }
+}
+
+/// Every kind of problem, in the order of the documentation.
+pub(super) const CODES: [Code; 13] = [
+    Code::BadRequest,
+    Code::Invalid,
+    Code::StillReferenced,
+    Code::AlreadyExists,
+    Code::NotFound,
+    Code::NoSuchPath,
+    Code::MethodNotAllowed,
+    Code::StaleVersion,
+    Code::TooLarge,
+    Code::UnsupportedMediaType,
+    Code::IdempotencyKeyReused,
+    Code::StoreUnavailable,
+    Code::Internal,
+];
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let problem = problem(&self);
+        if problem.status >= 500 {
+            tracing::error!(error = %self, "a request failed");
+        }
+        let status =
+            StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut body = serde_json::to_vec(&problem).unwrap_or_default();
+        body.push(b'\n');
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = status;
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        response
+    }
+}

@@ -1,0 +1,163 @@
+//! Many changes at once.
+
+use axum::response::Response;
+use fleetway_api::{
+    FieldError, Resource,
+    document::{self, Expected},
+    rest,
+};
+use http::StatusCode;
+use serde_json::Value;
+
+use super::{
+    Call,
+    failure::Failure,
+    input::{self, Text, TransactionParams, author, params},
+    reply::reply,
+    resources::set_revision,
+};
+use crate::commit::{Condition, Operation, Transaction};
+
+/// `POST /v1/transactions`
+pub(super) async fn transact(call: Call) -> Result<Response, Failure> {
+    let TransactionParams { dry_run } = params(&call.parts)?;
+    let author = author(&call.parts.headers)?;
+    let key = input::idempotency_key(&call.parts.headers)?;
+    let body = Text::read(&call.parts, call.body, call.app.max_body_bytes).await?;
+    let format = call.format;
+    call.app
+        .blocking(move |app| {
+            let (message, operations) = read(body.document()?)?;
+            let committed = app.commit(Transaction {
+                author,
+                message,
+                operations,
+                dry_run,
+                idempotency: key.map(|key| (key, body.fingerprint())),
+            })?;
+            let mut response = reply(StatusCode::OK, format, &committed.response)?;
+            set_revision(&mut response, &committed);
+            Ok(response)
+        })
+        .await
+}
+
+/// Reads the request, with every fault of every operation.
+fn read(body: Value) -> Result<(String, Vec<Operation>), Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let mut fault = |field: &str, message: &str| errors.push(FieldError::new("", field, message));
+    let Value::Object(mut fields) = body else {
+        fault("", "must be an object with `operations`");
+        return Err(errors);
+    };
+    let message = match fields.shift_remove("message") {
+        None => String::new(),
+        Some(Value::String(message)) => {
+            if let Err(error) = input::check_message(&message) {
+                fault("message", &error);
+            }
+            message
+        }
+        Some(_) => {
+            fault("message", "must be a string");
+            String::new()
+        }
+    };
+    let listed = match fields.shift_remove("operations") {
+        Some(Value::Array(listed)) => listed,
+        Some(_) => {
+            fault("operations", "must be a list");
+            Vec::new()
+        }
+        None => {
+            fault("operations", "is missing: list the changes to make");
+            Vec::new()
+        }
+    };
+    for key in fields.keys() {
+        fault(
+            key,
+            "is not known here: a transaction has `message` and `operations`",
+        );
+    }
+    let mut operations = Vec::with_capacity(listed.len());
+    for (index, operation) in listed.into_iter().enumerate() {
+        match read_operation(operation, &format!("operations[{index}]")) {
+            Ok(operation) => operations.push(operation),
+            Err(faults) => errors.extend(faults),
+        }
+    }
+    if errors.is_empty() {
+        return Ok((message, operations));
+    }
+    // The others are looked at too, so that all faults are seen at once.
+    for operation in operations {
+        if let Some(Err(faults)) = operation.put.map(Resource::read) {
+            errors.extend(faults);
+        }
+    }
+    Err(errors)
+}
+
+fn read_operation(value: Value, place: &str) -> Result<Operation, Vec<FieldError>> {
+    let fault = |field: &str, message: String| vec![FieldError::new(place, field, message)];
+    let rest::Operation {
+        put,
+        delete,
+        if_version,
+    } = rest::Operation::read(value).map_err(|(field, message)| fault(&field, message))?;
+    let if_version: Option<u64> =
+        if_version
+            .map(|text| text.parse())
+            .transpose()
+            .map_err(|_| {
+                fault(
+                "if_version",
+                "must be a version, a decimal number in quotes; \"0\": the resource must not exist"
+                    .to_owned(),
+            )
+            })?;
+    match (put, delete) {
+        (Some(put), None) => {
+            let document = document::read(put, Expected::default(), &format!("{place}.put"))?;
+            let condition = both(if_version, document.if_version).ok_or_else(|| {
+                vec![FieldError::new(
+                    &document.id,
+                    "meta.version",
+                    format!("and `if_version` of {place} name different versions: give one"),
+                )]
+            })?;
+            Ok(Operation {
+                id: document.id,
+                put: Some(document.message),
+                condition,
+            })
+        }
+        (None, Some(id)) if if_version == Some(0) => Err(fault(
+            "if_version",
+            format!("\"0\" is the version of what does not exist, and {id} is to be deleted"),
+        )),
+        (None, Some(id)) => Ok(Operation {
+            id,
+            put: None,
+            condition: if_version.map_or(Condition::None, Condition::Version),
+        }),
+        (Some(_), Some(_)) => Err(fault(
+            "",
+            "has `put` and `delete`: make two operations of it".to_owned(),
+        )),
+        (None, None) => Err(fault("", "has neither `put` nor `delete`".to_owned())),
+    }
+}
+
+/// The condition of two versions that may be given; `None` if they differ.
+fn both(one: Option<u64>, two: Option<u64>) -> Option<Condition> {
+    match (one, two) {
+        (Some(one), Some(two)) if one != two => None,
+        (one, two) => Some(match one.or(two) {
+            None => Condition::None,
+            Some(0) => Condition::Absent,
+            Some(version) => Condition::Version(version),
+        }),
+    }
+}

@@ -1,0 +1,189 @@
+//! What the store writes: protobuf messages of its own, so that fields can be added later.
+
+use fleetway_api::{
+    Id, Kind, Name,
+    proto::v1,
+    rest::{OperationResult, Outcome, TransactionResponse},
+};
+
+use super::{Receipt, Record, RevisionHead, StoreError};
+
+/// A resource with what is kept beside it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct StoredRecord {
+    #[prost(message, optional, tag = "1")]
+    message: Option<v1::Resource>,
+    #[prost(uint64, tag = "2")]
+    version: u64,
+    #[prost(int64, tag = "3")]
+    created_ms: i64,
+    #[prost(int64, tag = "4")]
+    updated_ms: i64,
+    #[prost(string, tag = "5")]
+    updated_by: String,
+}
+
+impl From<&Record> for StoredRecord {
+    fn from(record: &Record) -> Self {
+        Self {
+            message: Some(record.message.clone()),
+            version: record.version,
+            created_ms: record.created_ms,
+            updated_ms: record.updated_ms,
+            updated_by: record.updated_by.clone(),
+        }
+    }
+}
+
+impl TryFrom<StoredRecord> for Record {
+    type Error = StoreError;
+
+    fn try_from(stored: StoredRecord) -> Result<Self, StoreError> {
+        Ok(Self {
+            message: stored
+                .message
+                .ok_or_else(|| damaged("a resource without content"))?,
+            version: stored.version,
+            created_ms: stored.created_ms,
+            updated_ms: stored.updated_ms,
+            updated_by: stored.updated_by,
+        })
+    }
+}
+
+/// An entry of the revision log; its changes are kept apart, one by one.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct StoredHead {
+    #[prost(int64, tag = "1")]
+    pub(super) time_ms: i64,
+    #[prost(string, tag = "2")]
+    pub(super) author: String,
+    #[prost(string, tag = "3")]
+    pub(super) message: String,
+    #[prost(uint64, tag = "4")]
+    changed: u64,
+}
+
+impl From<&v1::Revision> for StoredHead {
+    fn from(revision: &v1::Revision) -> Self {
+        Self {
+            time_ms: revision.time_ms,
+            author: revision.author.clone(),
+            message: revision.message.clone(),
+            changed: revision.changes.len() as u64,
+        }
+    }
+}
+
+impl StoredHead {
+    pub(super) fn with_number(self, number: u64) -> RevisionHead {
+        RevisionHead {
+            number,
+            time_ms: self.time_ms,
+            author: self.author,
+            message: self.message,
+            changed: usize::try_from(self.changed).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+/// What is kept of a request with an idempotency key.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct StoredReceipt {
+    #[prost(string, tag = "1")]
+    fingerprint: String,
+    #[prost(int64, tag = "2")]
+    time_ms: i64,
+    #[prost(uint64, tag = "3")]
+    revision: u64,
+    #[prost(message, repeated, tag = "4")]
+    results: Vec<StoredResult>,
+}
+
+/// What became of one resource.
+#[derive(Clone, PartialEq, prost::Message)]
+struct StoredResult {
+    #[prost(string, tag = "1")]
+    kind: String,
+    #[prost(string, tag = "2")]
+    name: String,
+    #[prost(enumeration = "StoredOutcome", tag = "3")]
+    outcome: i32,
+}
+
+/// Numbered for the store: a number never changes its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+enum StoredOutcome {
+    Unknown = 0,
+    Created = 1,
+    Updated = 2,
+    Unchanged = 3,
+    Deleted = 4,
+}
+
+impl From<&Receipt> for StoredReceipt {
+    fn from(receipt: &Receipt) -> Self {
+        let result = |result: &OperationResult| StoredResult {
+            kind: result.id.kind.as_str().to_owned(),
+            name: result.id.name.to_string(),
+            outcome: match result.outcome {
+                Outcome::Created => StoredOutcome::Created,
+                Outcome::Updated => StoredOutcome::Updated,
+                Outcome::Unchanged => StoredOutcome::Unchanged,
+                Outcome::Deleted => StoredOutcome::Deleted,
+            }
+            .into(),
+        };
+        Self {
+            fingerprint: receipt.fingerprint.clone(),
+            time_ms: receipt.time_ms,
+            revision: receipt.response.revision,
+            results: receipt.response.results.iter().map(result).collect(),
+        }
+    }
+}
+
+impl TryFrom<StoredReceipt> for Receipt {
+    type Error = StoreError;
+
+    fn try_from(stored: StoredReceipt) -> Result<Self, StoreError> {
+        let results = stored.results.into_iter().map(OperationResult::try_from);
+        Ok(Self {
+            fingerprint: stored.fingerprint,
+            time_ms: stored.time_ms,
+            response: TransactionResponse {
+                revision: stored.revision,
+                dry_run: false,
+                results: results.collect::<Result<_, _>>()?,
+            },
+        })
+    }
+}
+
+impl TryFrom<StoredResult> for OperationResult {
+    type Error = StoreError;
+
+    fn try_from(stored: StoredResult) -> Result<Self, StoreError> {
+        let outcome = match stored.outcome() {
+            StoredOutcome::Created => Outcome::Created,
+            StoredOutcome::Updated => Outcome::Updated,
+            StoredOutcome::Unchanged => Outcome::Unchanged,
+            StoredOutcome::Deleted => Outcome::Deleted,
+            StoredOutcome::Unknown => return Err(damaged("a receipt without an outcome")),
+        };
+        let kind: Kind = stored.kind.parse().map_err(damaged)?;
+        let name = Name::new(&stored.name).map_err(damaged)?;
+        Ok(Self {
+            id: Id::new(kind, name),
+            outcome,
+        })
+    }
+}
+
+/// The store holds what no version of it writes.
+pub(super) fn damaged(what: impl std::fmt::Display) -> StoreError {
+    StoreError::Format(format!(
+        "the store holds {what}: it is damaged, restore it from a copy"
+    ))
+}

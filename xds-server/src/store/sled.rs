@@ -1,0 +1,480 @@
+//! The default store: sled, embedded, in a folder of its own.
+//!
+//! A commit is one sled transaction over all trees, which recovers whole or not at all, and is
+//! synced before it returns. So a process killed at any moment loses nothing it acknowledged and
+//! leaves nothing half-written.
+//!
+//! | tree | key | value |
+//! |---|---|---|
+//! | `meta` | `format`, `revision` | a decimal number; number and time of the last revision |
+//! | `resources` | `routes/users` | [`StoredRecord`] |
+//! | `revisions` | number | [`StoredHead`] |
+//! | `changes` | number, index | `fleetway.v1.Change` |
+//! | `receipts` | idempotency key | [`StoredReceipt`] |
+//! | `receipt_times` | time, idempotency key | nothing; to find what has expired |
+//!
+//! Numbers in keys are big-endian, so that their order is the keys'.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use fleetway_api::{Id, proto::v1};
+use prost::Message;
+use sled::{
+    Batch, Tree,
+    transaction::{
+        ConflictableTransactionError, TransactionError, Transactional as _, TransactionalTree,
+    },
+};
+
+use super::{
+    Commit, Loaded, Receipt, RevisionHead, Store, StoreError,
+    files::{LOCK, Lock, sync_changed, sync_folder, wait_for_inherited_lock},
+    record::{StoredHead, StoredReceipt, StoredRecord, damaged},
+};
+
+/// The format this program writes, and the newest it reads.
+const FORMAT: u64 = 1;
+const FORMAT_KEY: &[u8] = b"format";
+const REVISION_KEY: &[u8] = b"revision";
+/// The folder of sled's files within the data directory.
+const FOLDER: &str = "store";
+/// The state is read once, at the start; the cache only serves the log.
+const CACHE_BYTES: u64 = 64 << 20;
+const RECEIPT_LIFE_MS: i64 = 24 * 3600 * 1000;
+/// How many expired receipts a commit removes at most: more than it adds.
+const PRUNED_AT_ONCE: usize = 16;
+/// sled may keep values above this size in files of their own, which it does not sync.
+const LARGE: usize = 32 << 10;
+
+/// A store in a directory of the local disk, for one process at a time.
+#[derive(Debug)]
+pub struct SledStore {
+    trees: Trees,
+    folder: PathBuf,
+    database: fs::File,
+    /// Set when a write failed half-way: what the disk holds is then not known until it is read
+    /// again. Held while writing.
+    failed: Mutex<Option<String>>,
+    /// Locked until the store is dropped; the last field, so that sled closes first.
+    _lock: Lock,
+}
+
+#[derive(Debug)]
+struct Trees {
+    meta: Tree,
+    resources: Tree,
+    revisions: Tree,
+    changes: Tree,
+    receipts: Tree,
+    receipt_times: Tree,
+}
+
+/// What is written to each tree, in one transaction.
+#[derive(Default)]
+struct Batches {
+    meta: Batch,
+    resources: Batch,
+    revisions: Batch,
+    changes: Batch,
+    receipts: Batch,
+    receipt_times: Batch,
+    bytes: usize,
+}
+
+impl SledStore {
+    /// Opens the store in `dir`, or makes one where there is nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when another process has it open, [`StoreError::Format`] when the
+    /// directory holds something else or was written by a newer program, [`StoreError::Io`] when it
+    /// cannot be read or written.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let io = |what: &str, error: std::io::Error| {
+            StoreError::Io(format!("cannot {what} {}: {error}", dir.display()))
+        };
+        fs::create_dir_all(dir).map_err(|error| io("create the data directory", error))?;
+        refuse_foreign(dir).map_err(|error| io("read the data directory", error))??;
+        let lock = Lock::take(dir).map_err(|error| io("lock the data directory", error))??;
+        let folder = dir.join(FOLDER);
+        wait_for_inherited_lock(&folder.join("db"))
+            .map_err(|error| io("open the store's file in", error))?;
+        let database = sled::Config::new()
+            .path(&folder)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(None)
+            .open()
+            .map_err(|error| match error {
+                sled::Error::Corruption { .. } => StoreError::Format(format!(
+                    "the store in {} is damaged: restore it from a copy ({error})",
+                    folder.display()
+                )),
+                error => StoreError::Io(format!("cannot open {}: {error}", folder.display())),
+            })?;
+        check_format(&database, dir)?;
+        let file = fs::File::open(folder.join("db"))
+            .map_err(|error| io("open the store's file in", error))?;
+        let store = Self {
+            trees: Trees::open(&database)?,
+            folder,
+            database: file,
+            failed: Mutex::new(None),
+            _lock: lock,
+        };
+        if store.trees.meta.get(FORMAT_KEY)?.is_none() {
+            store
+                .trees
+                .meta
+                .insert(FORMAT_KEY, FORMAT.to_string().as_bytes())?;
+            store.trees.meta.flush()?;
+            sync_folder(dir).map_err(|error| io("sync the data directory", error))?;
+        }
+        Ok(store)
+    }
+
+    /// Writes batches in one transaction and syncs them. `expected`: the revision the store must be
+    /// at.
+    fn write(&self, batches: &Batches, expected: Option<u64>) -> Result<(), StoreError> {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = failed.as_ref() {
+            return Err(StoreError::Io(format!(
+                "an earlier write failed ({error}) and what the disk holds is not known: restart the server"
+            )));
+        }
+        let started = SystemTime::now();
+        let written = self.trees.apply(batches, expected);
+        let result = match written {
+            Err(error @ StoreError::Conflict { .. }) => return Err(error),
+            Err(error) => Err(error),
+            Ok(()) => self.sync(batches.bytes > LARGE, started),
+        };
+        if let Err(error) = &result {
+            *failed = Some(error.to_string());
+        }
+        result
+    }
+
+    /// Returns once everything written is on the disk. sled's own flush hands over the data but
+    /// neither the file's new length nor the files of large values.
+    fn sync(&self, large: bool, since: SystemTime) -> Result<(), StoreError> {
+        self.trees.meta.flush()?;
+        let mut synced = self.database.sync_data();
+        if large {
+            synced = synced.and_then(|()| sync_changed(&self.folder.join("blobs"), since));
+        }
+        synced.map_err(|error| {
+            StoreError::Io(format!("cannot sync {}: {error}", self.folder.display()))
+        })
+    }
+
+    /// Adds the removal of receipts that have expired.
+    fn prune(&self, now_ms: i64, batches: &mut Batches) -> Result<(), StoreError> {
+        let oldest = now_ms.saturating_sub(RECEIPT_LIFE_MS);
+        for entry in self
+            .trees
+            .receipt_times
+            .range(..order_key(oldest).as_slice())
+            .take(PRUNED_AT_ONCE)
+        {
+            let (time_and_key, _) = entry?;
+            if let Some((_, key)) = time_and_key.split_at_checked(size_of::<i64>()) {
+                batches.receipts.remove(key);
+            }
+            batches.receipt_times.remove(time_and_key);
+        }
+        Ok(())
+    }
+}
+
+impl Store for SledStore {
+    fn load(&self) -> Result<Loaded, StoreError> {
+        let (revision, time_ms) = match self.trees.meta.get(REVISION_KEY)? {
+            None => (0, 0),
+            Some(bytes) => read_last(&bytes)?,
+        };
+        let mut records = Vec::with_capacity(self.trees.resources.len());
+        for entry in &self.trees.resources {
+            let (_, value) = entry?;
+            records.push(decode::<StoredRecord>(&value)?.try_into()?);
+        }
+        Ok(Loaded {
+            revision,
+            time_ms,
+            records,
+        })
+    }
+
+    fn commit(&self, commit: &Commit<'_>) -> Result<(), StoreError> {
+        let revision = commit.revision;
+        let mut batches = Batches::default();
+        batches.meta.insert(
+            REVISION_KEY,
+            write_last(revision.number, revision.time_ms).as_slice(),
+        );
+        let head = StoredHead::from(revision).encode_to_vec();
+        batches
+            .revisions
+            .insert(revision.number.to_be_bytes().as_slice(), head);
+        for (index, change) in revision.changes.iter().enumerate() {
+            let value = change.encode_to_vec();
+            batches.bytes += value.len();
+            batches
+                .changes
+                .insert(change_key(revision.number, index).as_slice(), value);
+        }
+        for (id, record) in commit.records {
+            let key = resource_key(id);
+            match record {
+                None => batches.resources.remove(key.as_bytes()),
+                Some(record) => {
+                    let value = StoredRecord::from(record).encode_to_vec();
+                    batches.resources.insert(key.as_bytes(), value);
+                }
+            }
+        }
+        self.prune(revision.time_ms, &mut batches)?;
+        if let Some((key, receipt)) = commit.receipt {
+            batches.keep(key, receipt);
+        }
+        self.write(&batches, Some(revision.number.saturating_sub(1)))
+    }
+
+    fn keep(&self, key: &str, receipt: &Receipt) -> Result<(), StoreError> {
+        let mut batches = Batches::default();
+        self.prune(receipt.time_ms, &mut batches)?;
+        batches.keep(key, receipt);
+        self.write(&batches, None)
+    }
+
+    fn revision(&self, number: u64) -> Result<Option<v1::Revision>, StoreError> {
+        let key = number.to_be_bytes();
+        let Some(head) = self.trees.revisions.get(key)? else {
+            return Ok(None);
+        };
+        let head: StoredHead = decode(&head)?;
+        let mut changes = Vec::new();
+        for entry in self.trees.changes.scan_prefix(key) {
+            let (_, value) = entry?;
+            changes.push(decode(&value)?);
+        }
+        Ok(Some(v1::Revision {
+            number,
+            time_ms: head.time_ms,
+            author: head.author,
+            message: head.message,
+            changes,
+        }))
+    }
+
+    fn revisions(&self, before: u64, limit: usize) -> Result<Vec<RevisionHead>, StoreError> {
+        let mut heads = Vec::with_capacity(limit.min(1000));
+        let below = self
+            .trees
+            .revisions
+            .range(..before.to_be_bytes().as_slice());
+        for entry in below.rev().take(limit) {
+            let (key, value) = entry?;
+            let number = key
+                .as_ref()
+                .try_into()
+                .map(u64::from_be_bytes)
+                .map_err(|_| damaged("a revision without a number"))?;
+            heads.push(decode::<StoredHead>(&value)?.with_number(number));
+        }
+        Ok(heads)
+    }
+
+    fn receipt(&self, key: &str) -> Result<Option<Receipt>, StoreError> {
+        self.trees
+            .receipts
+            .get(key.as_bytes())?
+            .map(|value| decode::<StoredReceipt>(&value)?.try_into())
+            .transpose()
+    }
+}
+
+impl Trees {
+    fn open(database: &sled::Db) -> Result<Self, StoreError> {
+        Ok(Self {
+            meta: database.open_tree("meta")?,
+            resources: database.open_tree("resources")?,
+            revisions: database.open_tree("revisions")?,
+            changes: database.open_tree("changes")?,
+            receipts: database.open_tree("receipts")?,
+            receipt_times: database.open_tree("receipt_times")?,
+        })
+    }
+
+    /// The one transaction.
+    fn apply(&self, batches: &Batches, expected: Option<u64>) -> Result<(), StoreError> {
+        let trees = (
+            &self.meta,
+            &self.resources,
+            &self.revisions,
+            &self.changes,
+            &self.receipts,
+            &self.receipt_times,
+        );
+        let done = trees.transaction(
+            |(meta, resources, revisions, changes, receipts, receipt_times)| {
+                if let Some(expected) = expected {
+                    check_revision(meta, expected)?;
+                }
+                meta.apply_batch(&batches.meta)?;
+                resources.apply_batch(&batches.resources)?;
+                revisions.apply_batch(&batches.revisions)?;
+                changes.apply_batch(&batches.changes)?;
+                receipts.apply_batch(&batches.receipts)?;
+                receipt_times.apply_batch(&batches.receipt_times)?;
+                Ok(())
+            },
+        );
+        done.map_err(|error| match error {
+            TransactionError::Abort(error) => error,
+            TransactionError::Storage(error) => error.into(),
+        })
+    }
+}
+
+impl Batches {
+    fn keep(&mut self, key: &str, receipt: &Receipt) {
+        let value = StoredReceipt::from(receipt).encode_to_vec();
+        self.bytes += value.len();
+        self.receipts.insert(key.as_bytes(), value);
+        let mut time_and_key = order_key(receipt.time_ms).to_vec();
+        time_and_key.extend_from_slice(key.as_bytes());
+        self.receipt_times.insert(time_and_key, &[]);
+    }
+}
+
+fn check_revision(
+    meta: &TransactionalTree,
+    expected: u64,
+) -> Result<(), ConflictableTransactionError<StoreError>> {
+    let found = match meta.get(REVISION_KEY)? {
+        None => 0,
+        Some(bytes) => {
+            read_last(&bytes)
+                .map_err(ConflictableTransactionError::Abort)?
+                .0
+        }
+    };
+    if found == expected {
+        Ok(())
+    } else {
+        Err(ConflictableTransactionError::Abort(StoreError::Conflict {
+            expected,
+            found,
+        }))
+    }
+}
+
+/// Refuses a directory with files in it that are none of ours, before anything is written to it.
+fn refuse_foreign(dir: &Path) -> std::io::Result<Result<(), StoreError>> {
+    let mut foreign = None;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == FOLDER && entry.path().join("db").is_file() {
+            return Ok(Ok(()));
+        }
+        let ours = [FOLDER, LOCK, "addresses.json", "lost+found"];
+        if !ours.iter().any(|known| name == *known) {
+            foreign = Some(name);
+        }
+    }
+    Ok(match foreign {
+        None => Ok(()),
+        Some(name) => Err(StoreError::Format(format!(
+            "the directory {} holds \"{}\" and no data of fleetway-xds: give --data an empty or new directory",
+            dir.display(),
+            name.display()
+        ))),
+    })
+}
+
+fn check_format(database: &sled::Db, dir: &Path) -> Result<(), StoreError> {
+    let foreign = || {
+        StoreError::Format(format!(
+            "the data in {} was not written by fleetway-xds: give --data an empty or new directory",
+            dir.display()
+        ))
+    };
+    let names = database.tree_names();
+    let format = if names.iter().any(|name| name == b"meta") {
+        database.open_tree("meta")?.get(FORMAT_KEY)?
+    } else {
+        None
+    };
+    let Some(format) = format else {
+        // A process that died while making the store leaves empty trees.
+        for name in names {
+            if !database.open_tree(name)?.is_empty() {
+                return Err(foreign());
+            }
+        }
+        return Ok(());
+    };
+    let format: Option<u64> = std::str::from_utf8(&format)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    match format {
+        Some(FORMAT) => Ok(()),
+        Some(newer) if newer > FORMAT => Err(StoreError::Format(format!(
+            "the data in {} was written by a newer fleetway-xds (format {newer}, this one reads {FORMAT}): start that version",
+            dir.display()
+        ))),
+        _ => Err(foreign()),
+    }
+}
+
+fn resource_key(id: &Id) -> String {
+    id.to_string()
+}
+
+fn change_key(revision: u64, index: usize) -> [u8; 16] {
+    let mut key = [0; 16];
+    let (one, two) = key.split_at_mut(8);
+    one.copy_from_slice(&revision.to_be_bytes());
+    two.copy_from_slice(&(index as u64).to_be_bytes());
+    key
+}
+
+/// A time as a key; times before 1970 count as 1970.
+fn order_key(time_ms: i64) -> [u8; 8] {
+    time_ms.max(0).to_be_bytes()
+}
+
+fn write_last(revision: u64, time_ms: i64) -> [u8; 16] {
+    (u128::from(revision) << 64 | u128::from(time_ms.max(0).cast_unsigned())).to_be_bytes()
+}
+
+fn read_last(bytes: &[u8]) -> Result<(u64, i64), StoreError> {
+    let bytes: [u8; 16] = bytes
+        .try_into()
+        .map_err(|_| damaged("no usable revision number"))?;
+    let (revision, time_ms) = bytes.split_at(8);
+    match (revision.try_into(), time_ms.try_into()) {
+        (Ok(revision), Ok(time_ms)) => {
+            Ok((u64::from_be_bytes(revision), i64::from_be_bytes(time_ms)))
+        }
+        _ => Err(damaged("no usable revision number")),
+    }
+}
+
+fn decode<T: Message + Default>(bytes: &[u8]) -> Result<T, StoreError> {
+    T::decode(bytes).map_err(|error| damaged(format_args!("what cannot be decoded ({error})")))
+}
+
+impl From<sled::Error> for StoreError {
+    fn from(error: sled::Error) -> Self {
+        Self::Io(format!("the store failed: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+use fleetway_api::{Kind, Name};
+
+use super::*;
+use crate::store::Record;
+
+fn cluster(name: &str, version: u64) -> (Id, Option<Record>) {
+    let message = v1::Resource {
+        kind: Some(v1::resource::Kind::Cluster(v1::Cluster {
+            name: name.into(),
+            ..v1::Cluster::default()
+        })),
+    };
+    let record = Record {
+        message,
+        version,
+        created_ms: 5,
+        updated_ms: 6,
+        updated_by: "me".into(),
+    };
+    (
+        Id::new(Kind::Cluster, Name::new(name).unwrap()),
+        Some(record),
+    )
+}
+
+fn revision(number: u64, time_ms: i64, changes: usize) -> v1::Revision {
+    v1::Revision {
+        number,
+        time_ms,
+        author: "me".into(),
+        message: format!("number {number}"),
+        changes: (0..changes)
+            .map(|index| v1::Change {
+                before: None,
+                after: cluster(&format!("c{index}"), number)
+                    .1
+                    .map(|record| record.message),
+            })
+            .collect(),
+    }
+}
+
+fn receipt(time_ms: i64) -> Receipt {
+    Receipt {
+        fingerprint: "f".into(),
+        time_ms,
+        response: TransactionResponse {
+            revision: 1,
+            dry_run: false,
+            results: vec![OperationResult {
+                id: Id::new(Kind::Cluster, Name::new("a").unwrap()),
+                outcome: Outcome::Created,
+            }],
+        },
+    }
+}
+
+use fleetway_api::rest::{OperationResult, Outcome, TransactionResponse};
+
+fn commit(
+    store: &SledStore,
+    revision: &v1::Revision,
+    records: &[(Id, Option<Record>)],
+    receipt: Option<(&str, &Receipt)>,
+) -> Result<(), StoreError> {
+    store.commit(&Commit {
+        revision,
+        records,
+        receipt,
+    })
+}
+
+#[test]
+fn what_was_committed_is_there_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (cluster("a", 1), cluster("b", 1));
+    {
+        let store = SledStore::open(dir.path()).unwrap();
+        assert_eq!(store.load().unwrap().revision, 0);
+        let kept = receipt(10);
+        commit(
+            &store,
+            &revision(1, 10, 2),
+            &[a.clone(), b.clone()],
+            Some(("key", &kept)),
+        )
+        .unwrap();
+        commit(&store, &revision(2, 20, 300), &[(a.0, None)], None).unwrap();
+    }
+    let store = SledStore::open(dir.path()).unwrap();
+    let loaded = store.load().unwrap();
+    assert_eq!((loaded.revision, loaded.time_ms), (2, 20));
+    assert_eq!(loaded.records, [b.1.unwrap()]);
+    assert_eq!(store.revision(2).unwrap(), Some(revision(2, 20, 300)));
+    assert_eq!(store.revision(3).unwrap(), None);
+    let heads = store.revisions(u64::MAX, 10).unwrap();
+    let seen: Vec<_> = heads
+        .iter()
+        .map(|head| (head.number, head.changed))
+        .collect();
+    assert_eq!(seen, [(2, 300), (1, 2)]);
+    assert_eq!(store.revisions(2, 10).unwrap().len(), 1);
+    assert_eq!(store.receipt("key").unwrap(), Some(receipt(10)));
+    assert_eq!(store.receipt("other").unwrap(), None);
+}
+
+#[test]
+fn a_commit_for_another_state_is_refused_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    let error = commit(&store, &revision(2, 1, 1), &[cluster("a", 2)], None).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            StoreError::Conflict {
+                expected: 1,
+                found: 0
+            }
+        ),
+        "{error}"
+    );
+    assert!(store.load().unwrap().records.is_empty());
+    assert_eq!(store.revision(2).unwrap(), None);
+    commit(&store, &revision(1, 1, 1), &[cluster("a", 1)], None).unwrap();
+}
+
+#[test]
+fn large_changes_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    let (id, record) = cluster("a", 1);
+    let mut record = record.unwrap();
+    record.updated_by = "x".repeat(3 << 20);
+    commit(&store, &revision(1, 1, 5000), &[(id, Some(record))], None).unwrap();
+    drop(store);
+    let store = SledStore::open(dir.path()).unwrap();
+    assert_eq!(store.load().unwrap().records[0].updated_by.len(), 3 << 20);
+    assert_eq!(store.revision(1).unwrap().unwrap().changes.len(), 5000);
+}
+
+#[test]
+fn receipts_are_kept_for_a_day_and_then_removed_a_few_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    for number in 0..40 {
+        store
+            .keep(&format!("key {number}"), &receipt(1000))
+            .unwrap();
+    }
+    store
+        .keep("late", &receipt(1000 + RECEIPT_LIFE_MS))
+        .unwrap();
+    assert_eq!(store.trees.receipts.len(), 41, "a day is not over");
+    let after = 1001 + RECEIPT_LIFE_MS;
+    let mut left = Vec::new();
+    for number in 1..=3 {
+        commit(&store, &revision(number, after, 0), &[], None).unwrap();
+        left.push(store.trees.receipts.len());
+    }
+    assert_eq!(left, [25, 9, 1]);
+    assert_eq!(store.trees.receipt_times.len(), 1);
+    assert!(store.receipt("late").unwrap().is_some());
+}
+
+#[test]
+fn a_directory_written_by_a_newer_program_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    store.trees.meta.insert(FORMAT_KEY, b"2").unwrap();
+    store.trees.meta.flush().unwrap();
+    drop(store);
+    let error = SledStore::open(dir.path()).unwrap_err();
+    assert!(matches!(error, StoreError::Format(_)), "{error}");
+    assert!(
+        error.to_string().ends_with(
+            "was written by a newer fleetway-xds (format 2, this one reads 1): start that version"
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_directory_open_already_is_refused_with_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let _store = SledStore::open(dir.path()).unwrap();
+    let error = SledStore::open(dir.path()).unwrap_err();
+    assert!(matches!(error, StoreError::Locked(_)), "{error}");
+    assert!(
+        error.to_string().contains(dir.path().to_str().unwrap())
+            && error.to_string().contains("stop it first"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_directory_of_something_else_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("holiday.jpg"), b"x").unwrap();
+    let error = SledStore::open(dir.path()).unwrap_err();
+    assert!(matches!(error, StoreError::Format(_)), "{error}");
+    assert!(error.to_string().contains("holiday.jpg"), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_sled_database_of_another_program_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = sled::open(dir.path().join(FOLDER)).unwrap();
+    other.insert("some", "thing").unwrap();
+    other.flush().unwrap();
+    drop(other);
+    let error = SledStore::open(dir.path()).unwrap_err();
+    assert!(
+        error.to_string().contains("not written by fleetway-xds"),
+        "{error}"
+    );
+}

@@ -1,0 +1,82 @@
+//! Where settings come from. Variables are set on child processes only, in `binary`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use fleetway_xds::config::{Config, Source};
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    flags: Source,
+}
+
+fn flags(arguments: &[&str]) -> Source {
+    Flags::parse_from([&["fleetway-xds"], arguments].concat()).flags
+}
+
+fn load(name: &str, text: &str, arguments: &[&str]) -> Result<Config, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    Config::load(Some(&path), flags(arguments))
+        .map_err(|error| format!("{error:#}").replace(&format!("{}/", dir.path().display()), ""))
+}
+
+#[test]
+fn flags_win_over_the_file_and_the_file_over_the_defaults() {
+    let config = load(
+        "xds.yaml",
+        "data: /var/lib/fleetway\nrest: 127.0.0.1:1\nmax_body_bytes: 1000\ndrain_timeout: 1m30s\n",
+        &["--rest", "127.0.0.1:2"],
+    )
+    .unwrap();
+    assert_eq!(config.data, PathBuf::from("/var/lib/fleetway"));
+    assert_eq!(config.rest.port(), 2);
+    assert_eq!(config.xds.port(), 7081);
+    assert_eq!(config.max_body_bytes, 1000);
+    assert_eq!(config.drain_timeout.as_secs(), 90);
+    let toml = load("xds.toml", "data = 'd'\nlog = 'debug'\n", &[]).unwrap();
+    assert_eq!(toml.log, "debug");
+}
+
+#[test]
+fn unknown_keys_and_bad_values_are_refused_with_key_and_source() {
+    for (name, text, says) in [
+        (
+            "a.yaml",
+            "data: d\nport: 1\n",
+            "a.yaml: port: unknown field",
+        ),
+        ("a.toml", "data = 'd'\nrest = 'here'\n", "a.toml: rest: "),
+        (
+            "a.yaml",
+            "max_body_bytes: many\n",
+            "a.yaml: max_body_bytes: invalid type",
+        ),
+        (
+            "a.yaml",
+            "drain_timeout: 5\n",
+            "a.yaml: drain_timeout: invalid type",
+        ),
+        ("a.yaml", "data: [\n", "a.yaml"),
+        (
+            "a.json",
+            "{}",
+            "a.json: the configuration must be a .yaml, .yml or .toml file",
+        ),
+        (
+            "a.yaml",
+            "rest: 127.0.0.1:0\n",
+            "no data directory: give --data DIR",
+        ),
+    ] {
+        let error = load(name, text, &[]).unwrap_err();
+        assert!(error.starts_with(says), "{error}\nnot {says}");
+    }
+    let missing = Config::load(Some("none.yaml".as_ref()), flags(&[])).unwrap_err();
+    assert!(
+        format!("{missing:#}").starts_with("cannot read the configuration none.yaml"),
+        "{missing:#}"
+    );
+}

@@ -1,0 +1,16 @@
+//! The server from outside: started in-process on free ports, driven over HTTP.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests: a failure is to be loud, in helpers too"
+)]
+
+mod binary;
+mod config;
+mod lists;
+mod model;
+mod openapi;
+mod resources;
+mod support;
+mod transactions;
