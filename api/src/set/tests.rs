@@ -10,7 +10,7 @@ use super::*;
 /// A change in short: a resource, or which one to delete.
 #[derive(Debug, Clone)]
 enum Step {
-    Put(v1::Resource),
+    Put(Box<v1::Resource>),
     Delete(Kind, &'static str),
 }
 
@@ -110,7 +110,7 @@ fn step() -> impl Strategy<Value = Step> {
         proptest::sample::select(NAMES.to_vec()),
     );
     prop_oneof![
-        4 => resource().prop_map(Step::Put),
+        4 => resource().prop_map(|message| Step::Put(Box::new(message))),
         1 => delete.prop_map(|(kind, name)| Step::Delete(kind, name)),
     ]
 }
@@ -121,7 +121,7 @@ fn changes(steps: &[Step]) -> Vec<Change<()>> {
     for step in steps {
         let change = match step {
             Step::Put(message) => Change::Put(Arc::new(Entry {
-                resource: Resource::read(message.clone()).unwrap(),
+                resource: Resource::read((**message).clone()).unwrap(),
                 data: (),
             })),
             Step::Delete(kind, name) => Change::Delete(Id::new(*kind, Name::new(name).unwrap())),
@@ -272,19 +272,19 @@ fn assert_told(
 #[test]
 fn a_refused_deletion_names_the_referrers_whatever_else_is_changed_well() {
     let cluster = |name: &str| {
-        Step::Put(v1::Resource {
+        Step::Put(Box::new(v1::Resource {
             kind: Some(v1::resource::Kind::Cluster(v1::Cluster {
                 name: name.to_owned(),
                 ..Default::default()
             })),
-        })
+        }))
     };
-    let endpoints = Step::Put(v1::Resource {
+    let endpoints = Step::Put(Box::new(v1::Resource {
         kind: Some(v1::resource::Kind::Endpoints(v1::Endpoints {
             name: "a".to_owned(),
             ..Default::default()
         })),
-    });
+    }));
     let set = ResourceSet::default()
         .apply(changes(&[cluster("a"), endpoints]))
         .unwrap();

@@ -262,7 +262,7 @@ fn each_kind_of_problem_has_its_exit_code_and_next_step() {
             "referred to by routes/users\nNothing was changed",
         ),
         (409, "already_exists", &told, 3, "what happened"),
-        (412, "stale_version", &told, 3, "Read it again"),
+        (412, "stale_version", &told, 3, "prints the newest version"),
         (404, "not_found", &told, 4, "list what there is"),
         (503, "store_unavailable", &told, 5, "Try again"),
         (500, "internal", &told, 1, "what happened"),

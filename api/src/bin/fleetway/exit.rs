@@ -127,8 +127,11 @@ pub(crate) fn text(error: &anyhow::Error, colour: bool) -> String {
     let mut text = causes.join(": ");
     let call = error.chain().find_map(|cause| cause.downcast_ref());
     if let Some(ClientError::Problem(problem)) = call {
-        for referrer in &problem.referrers {
-            text.push_str(&format!("\n  referred to by {referrer}"));
+        // The faults name the first few of them.
+        if problem.errors.is_empty() || problem.referrers.len() > 5 {
+            for referrer in &problem.referrers {
+                text.push_str(&format!("\n  referred to by {referrer}"));
+            }
         }
         if let Some(hint) = next_step(problem.code) {
             text.push_str(&format!("\n{hint}"));
@@ -152,7 +155,7 @@ fn next_step(code: Code) -> Option<&'static str> {
             "Nothing was changed. Delete these too, in one command, or take the references out first",
         ),
         Code::StaleVersion => Some(
-            "Nothing was changed. Read it again (`fleetway get KIND NAME -o yaml`) and redo the change, or leave `meta.version` out to overwrite",
+            "Nothing was changed. `fleetway get KIND NAME -o yaml` prints the newest version; a document without `meta.version` is written over whatever is there",
         ),
         Code::NotFound => Some(
             "`fleetway get all`, `fleetway get nodes` and `fleetway revisions` list what there is",

@@ -1,6 +1,6 @@
 //! The files a command is given, read into documents.
 
-use std::{io::Read as _, path::PathBuf};
+use std::{collections::HashMap, io::Read as _, path::PathBuf};
 
 use anyhow::Context as _;
 use fleetway_api::{
@@ -60,17 +60,16 @@ impl Input {
 
     /// The faults with the files of the resources they are about.
     pub(crate) fn locate(&self, faults: Vec<FieldError>) -> Vec<FieldError> {
+        let files: HashMap<String, &PathBuf> = self
+            .documents
+            .iter()
+            .map(|(path, document, _)| (document.id.to_string(), path))
+            .collect();
         faults
             .into_iter()
-            .map(|fault| {
-                let at = self
-                    .documents
-                    .iter()
-                    .find(|(_, document, _)| document.id.to_string() == fault.resource);
-                match at {
-                    Some((path, _, _)) => files::in_file(path, fault),
-                    None => fault,
-                }
+            .map(|fault| match files.get(&fault.resource) {
+                Some(path) => files::in_file(path, fault),
+                None => fault,
             })
             .collect()
     }

@@ -3,10 +3,6 @@
 //! Each command is one file of `commands/`; what they share is around it: reading files
 //! ([`input`]), waiting for a revision ([`live`]), printing ([`output`], [`diff`]) and what an
 //! error means to the caller ([`exit`]).
-#![allow(
-    clippy::print_stdout,
-    reason = "printing is what a command line is for"
-)]
 
 mod args;
 mod commands;

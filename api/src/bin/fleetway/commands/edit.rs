@@ -31,7 +31,8 @@ pub(crate) async fn run(client: &Client, args: &Edit, output: &mut Output) -> an
     live::wait(client, &args.write.wait, &response, output).await
 }
 
-/// Opens the editor until the text is taken, or comes back as it was: `None`.
+/// Edits until the text is taken, or is left as it was: `None`. After any error but that, a text
+/// that was changed is kept.
 async fn rounds(
     client: &Client,
     args: &Edit,
@@ -44,37 +45,55 @@ async fn rounds(
         .suffix(".yaml")
         .tempfile()
         .context("cannot make a file to edit")?;
-    let mut text = original.clone();
+    let result = until_taken(client, args, id, before, (&original, file.path())).await;
+    if let Err(error) = result {
+        let text = fs::read_to_string(file.path()).unwrap_or_default();
+        if without_notes(&text) == original {
+            return Err(error);
+        }
+        let (_, path) = file.keep()?;
+        return Err(error.context(format!(
+            "given up; your text is kept in {}, for `fleetway apply -f`",
+            path.display()
+        )));
+    }
+    result
+}
+
+async fn until_taken(
+    client: &Client,
+    args: &Edit,
+    id: &Id,
+    before: &Value,
+    (original, path): (&str, &Path),
+) -> anyhow::Result<Option<TransactionResponse>> {
+    let mut text = original.to_owned();
     let mut refused: Option<anyhow::Error> = None;
     let mut notes = vec![format!(
         "{id} of {}. Save and close to change it; leave it as it is, or empty, to let it be.",
         client.server()
     )];
     loop {
-        fs::write(file.path(), with_notes(&notes, &text))?;
-        open_editor(file.path())?;
-        let edited = without_notes(&fs::read_to_string(file.path())?);
+        fs::write(path, with_notes(&notes, &text))?;
+        open_editor(path)?;
+        let edited = without_notes(&fs::read_to_string(path)?);
         if edited.trim().is_empty() || edited == original {
             return Ok(None);
         }
         if let Some(error) = refused.take_if(|_| edited == text) {
-            let (_, path) = file.keep()?;
-            return Err(error.context(format!(
-                "given up; your text is kept in {}, for `fleetway apply -f`",
-                path.display()
-            )));
+            return Err(error);
         }
         text = edited;
         let error = match attempt(client, args, id, before, &text).await {
             Ok(response) => return Ok(Some(response)),
             Err(error) => error,
         };
+        if !is_refusal(&error) {
+            return Err(error);
+        }
         notes = explain(&error);
         if is_stale(&error) {
             notes.extend(what_changed(client, id, before).await?);
-        } else if !is_refusal(&error) {
-            let (_, path) = file.keep()?;
-            return Err(error.context(format!("your text is kept in {}", path.display())));
         }
         refused = Some(error);
     }

@@ -49,11 +49,21 @@ fn targets(words: &[String]) -> anyhow::Result<Vec<Id>> {
             .with_context(|| format!("\"{name}\" is not a name: it"))
     };
     let kind = |text: &str| text.parse::<Kind>().map_err(anyhow::Error::msg);
+    let is_kind = |text: &str| text.parse::<Kind>().is_ok();
     match words.split_first() {
         Some((first, names)) if !first.contains('/') => {
             let kind = kind(first)?;
             if names.is_empty() {
                 anyhow::bail!("name what is meant: {} NAME", kind.plural());
+            }
+            if let Some(other) = names
+                .iter()
+                .find(|name| name.contains('/') || is_kind(name))
+            {
+                anyhow::bail!(
+                    "\"{other}\" is not a name: resources of several kinds are given as KIND/NAME, such as {}/NAME",
+                    kind.plural()
+                );
             }
             names.iter().map(|name| id(kind, name)).collect()
         }
@@ -91,6 +101,8 @@ mod tests {
             &["route"][..],
             &["rout", "a"],
             &["route/a", "b"],
+            &["route", "a", "cluster/b"],
+            &["route", "a", "cluster", "b"],
             &["route", "A"],
             &["route/"],
         ] {
