@@ -1,7 +1,9 @@
 //! `status`: which proxy has which revision live.
 
+use std::pin::pin;
+
 use fleetway_api::{
-    client::Client,
+    client::{Client, ClientError},
     rest::{Node, NodeState, Page},
 };
 
@@ -15,22 +17,30 @@ pub(crate) async fn run(client: &Client, args: &Status, output: &mut Output) -> 
     let Some(pause) = args.watch else {
         return once(client, args, output).await;
     };
+    // Listened to all along: a Ctrl-C while the server is slow ends it too.
+    let mut interrupted = pin!(tokio::signal::ctrl_c());
     loop {
-        output.clear()?;
-        // The server may be away for a while; that is worth seeing, not the end of the watch.
-        match once(client, args, output).await {
-            Ok(()) => output.line("")?,
-            Err(error) if error.is::<fleetway_api::client::ClientError>() => {
-                note(&format!("{error:#}"));
-            }
-            Err(error) => return Err(error),
-        }
-        output.flush()?;
         tokio::select! {
+            interrupted = &mut interrupted => return Ok(interrupted?),
+            seen = look(client, args, output) => seen?,
+        }
+        tokio::select! {
+            interrupted = &mut interrupted => return Ok(interrupted?),
             () = tokio::time::sleep(pause) => {}
-            interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
         }
     }
+}
+
+/// Shows the fleet on a fresh screen, or why it cannot be seen: the server may be away for a
+/// while, which is not the end of the watch.
+async fn look(client: &Client, args: &Status, output: &mut Output) -> anyhow::Result<()> {
+    output.clear()?;
+    match once(client, args, output).await {
+        Ok(()) => output.line("")?,
+        Err(error) if error.is::<ClientError>() => note(&format!("{error:#}")),
+        Err(error) => return Err(error),
+    }
+    output.flush()
 }
 
 async fn once(client: &Client, args: &Status, output: &mut Output) -> anyhow::Result<()> {
