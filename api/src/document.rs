@@ -258,7 +258,7 @@ fn take_version(fields: &mut Map<String, Value>) -> Result<Option<u64>, (&'stati
         return Ok(None);
     };
     let meta: v1::Meta =
-        serde_json::from_value(meta).map_err(|error| ("meta", error.to_string()))?;
+        serde_json::from_value(meta).map_err(|error| ("meta", plain(&error.to_string())))?;
     if meta.version.is_empty() {
         return Ok(None);
     }
@@ -361,7 +361,7 @@ fn explain(path: &[Segment], message: &str) -> (String, String) {
         .strip_prefix("duplicate field `")
         .and_then(|rest| rest.split_once('`'));
     let Some((name, _)) = twice else {
-        return (field, message.replace('`', "\""));
+        return (field, plain(message));
     };
     if !field.is_empty() {
         field.push('.');
@@ -369,6 +369,21 @@ fn explain(path: &[Segment], message: &str) -> (String, String) {
     field.push_str(name);
     let message = "is set beside another of which only one can be: take one of them out";
     (field, message.to_owned())
+}
+
+/// The parser's words, where they speak of Rust and not of documents, in other words.
+fn plain(message: &str) -> String {
+    if message.contains("untagged enum") || message.starts_with("invalid digit") {
+        return "must be a whole number in the range of its field".to_owned();
+    }
+    let message = message.replace('`', "\"");
+    match message.split_once(", expected struct ") {
+        Some((given, _)) => format!("{given}, expected an object"),
+        None => message
+            .replace(", expected a sequence", ", expected a list")
+            .replace("invalid type: sequence,", "invalid type: list,")
+            .replace("invalid type: map,", "invalid type: object,"),
+    }
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Reads `Route`, `route` and `routes`, in any case.
+/// Reads `Route`, `route` and `routes`, in any case; `endpoint` too.
 impl FromStr for Kind {
     type Err = String;
 
@@ -83,6 +83,10 @@ impl FromStr for Kind {
             .into_iter()
             .find(|kind| {
                 text.eq_ignore_ascii_case(kind.as_str()) || text.eq_ignore_ascii_case(kind.plural())
+            })
+            .or_else(|| {
+                text.eq_ignore_ascii_case("endpoint")
+                    .then_some(Self::Endpoints)
             })
             .ok_or_else(|| {
                 format!("unknown kind \"{text}\": write Listener, Route, Cluster or Endpoints")
@@ -225,6 +229,7 @@ mod tests {
         for text in ["Route", "route", "routes", "ROUTES"] {
             assert_eq!(text.parse(), Ok(Kind::Route));
         }
+        assert_eq!("endpoint".parse(), Ok(Kind::Endpoints));
         assert!("rout".parse::<Kind>().is_err());
     }
 }

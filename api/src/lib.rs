@@ -6,8 +6,11 @@
 //! checks again. All three programs take it, so what the server accepts a proxy of the same
 //! version applies.
 
+#[cfg(feature = "client")]
+pub mod client;
 pub mod document;
 mod error;
+pub mod files;
 mod kind;
 mod resource;
 pub mod rest;

@@ -329,3 +329,6 @@ fn still_referenced(id: &Id, by: &[Id]) -> FieldError {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests;

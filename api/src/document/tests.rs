@@ -57,7 +57,7 @@ fn every_fault_of_shape_is_named_with_its_path() {
         ),
         [
             "routes/users: match.path.prefx: unknown field \"prefx\", expected one of \"exact\", \"prefix\", \"template\", \"regex\"",
-            "routes/users: match.methods: invalid type: string \"GET\", expected a sequence",
+            "routes/users: match.methods: invalid type: string \"GET\", expected a list",
             "routes/users: forward.timeout: invalid type: integer \"5\", expected a duration such as \"250ms\", \"2s\" or \"1m30s\"",
             "routes/users: forward.clusters[0].nme: unknown field \"nme\", expected \"name\" or \"weight\"",
         ]

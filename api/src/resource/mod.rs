@@ -328,7 +328,7 @@ fn read_duration(
         Ok(_) => {
             check.fault(
                 field,
-                format!("must be between {least:?} and {}", human(most)),
+                format!("must be between {} and {}", human(least), human(most)),
             );
             default
         }
@@ -363,6 +363,7 @@ fn read_limit(
 
 fn human(duration: Duration) -> String {
     match duration.as_secs() {
+        _ if duration.is_zero() => "0s".to_owned(),
         seconds if seconds >= 3600 && seconds.is_multiple_of(3600) => {
             format!("{}h", seconds / 3600)
         }

@@ -302,7 +302,13 @@ fn anchored(pattern: &str) -> Result<Regex, String> {
                 .size_limit(MAX_REGEX)
                 .build()
         })
-        .map_err(|error| format!("is not a regular expression (RE2 syntax): {error}"))
+        .map_err(|error| {
+            // The last line says what is wrong; those before it point at the place.
+            let text = error.to_string();
+            let reason = text.lines().last().unwrap_or_default();
+            let reason = reason.strip_prefix("error: ").unwrap_or(reason);
+            format!("\"{pattern}\" is not a regular expression (RE2 syntax): {reason}")
+        })
 }
 
 fn bounded(check: &mut Checker, field: &str, count: usize) {

@@ -1,0 +1,606 @@
+//! The REST interface as calls, for the command line and for tests of the other programs.
+//!
+//! A call either has its typed answer or a [`ClientError`], which names the server and says what
+//! to do next.
+
+use std::{error::Error as _, time::Duration};
+
+use http::{HeaderValue, StatusCode};
+use reqwest::{Method, RequestBuilder, Url, header};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{
+    Id, Kind,
+    rest::{
+        AUTHOR, Code, IDEMPOTENCY_KEY, MERGE_PATCH_JSON, Node, Page, Problem, RevisionDetail,
+        RevisionStatus, RevisionSummary, TransactionRequest, TransactionResponse,
+    },
+};
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ClientError {
+    /// The address is none a client can be made for.
+    #[error("\"{address}\" is not the address of a server: {reason}")]
+    Address {
+        /// What was given.
+        address: String,
+        /// What is wrong with it, and the remedy.
+        reason: String,
+    },
+    /// The server refused the request.
+    #[error("{0}")]
+    Problem(Box<Problem>),
+    /// There was no answer.
+    #[error("cannot reach the server at {server}: {reason}. {}", next_step(*.sent))]
+    Unreachable {
+        /// The server's address.
+        server: String,
+        /// What happened.
+        reason: String,
+        /// Whether the request may have arrived.
+        sent: bool,
+    },
+    /// There was no answer in time.
+    #[error(
+        "the server at {server} did not answer within {after:?}: see whether it is overloaded, or allow it more time (`--timeout`). A write may have been made: look at the newest revisions before sending it again"
+    )]
+    TimedOut {
+        /// The server's address.
+        server: String,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// There was an answer, but not one of a management server.
+    #[error(
+        "{server} does not answer like a Fleetway management server ({reason}): is it the REST address, and of a server of this version?"
+    )]
+    Unexpected {
+        /// The server's address.
+        server: String,
+        /// What is odd about the answer.
+        reason: String,
+    },
+}
+
+fn next_step(sent: bool) -> &'static str {
+    if sent {
+        "A write may have been made: look at the newest revisions before sending it again"
+    } else {
+        "Is it running, and is this its REST address? Another one is given with --server or FLEETWAY_SERVER"
+    }
+}
+
+impl ClientError {
+    /// The kind of problem, where the server told one.
+    #[must_use]
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Problem(problem) => Some(problem.code),
+            _ => None,
+        }
+    }
+}
+
+/// Which resources a list is of.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// Conditions on labels: `env=prod,team!=x,key,!other`.
+    pub label: Option<String>,
+    /// Only what goes to this fleet.
+    pub fleet: Option<String>,
+}
+
+/// How a write is made.
+#[derive(Debug, Clone, Default)]
+pub struct WriteOptions {
+    /// Why, for the revision log.
+    pub message: String,
+    /// Only check it, and store nothing.
+    pub dry_run: bool,
+    /// The version the resource must have.
+    pub if_version: Option<u64>,
+}
+
+/// `GET /v1/version`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ServerVersion {
+    /// The server's version.
+    pub version: String,
+}
+
+/// Speaks to one management server.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    author: Option<HeaderValue>,
+    timeout: Duration,
+}
+
+/// How many entries to ask for at once: the most the server gives.
+const PAGE_SIZE: usize = 1000;
+/// The longest wait the server takes in one request.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// How long to wait before a transaction whose answer was lost is sent again.
+const RESEND_AFTER: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
+
+impl Client {
+    /// How long a call may take unless said otherwise.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// A client of the server at `address`: `http://127.0.0.1:7080`; the scheme may be left out.
+    ///
+    /// # Errors
+    /// When that is no HTTP address.
+    pub fn new(address: &str) -> Result<Self, ClientError> {
+        let refuse = |reason: &str| ClientError::Address {
+            address: address.to_owned(),
+            reason: format!("{reason}: write http://HOST:PORT"),
+        };
+        let text = if address.contains("://") {
+            address.to_owned()
+        } else {
+            format!("http://{address}")
+        };
+        let base = Url::parse(&text).map_err(|error| refuse(&error.to_string()))?;
+        match base.scheme() {
+            "http" => {}
+            "https" => return Err(refuse("https is not supported")),
+            other => return Err(refuse(&format!("{other} is not supported"))),
+        }
+        if base.query().is_some() || base.fragment().is_some() {
+            return Err(refuse("it has a query or a fragment"));
+        }
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("fleetway/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none());
+        // A proxy of the environment is for the way out, not for this machine.
+        if is_loopback(&base) {
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(|error| refuse(&chain(&error)))?;
+        Ok(Self {
+            http,
+            base,
+            author: None,
+            timeout: Self::DEFAULT_TIMEOUT,
+        })
+    }
+
+    /// Makes the writes in this name. An empty one is left away.
+    ///
+    /// # Errors
+    /// When it has characters a header field cannot carry.
+    pub fn with_author(mut self, author: &str) -> Result<Self, ClientError> {
+        let author = author.trim();
+        self.author = (!author.is_empty())
+            .then(|| HeaderValue::from_bytes(author.as_bytes()))
+            .transpose()
+            .map_err(|_| ClientError::Address {
+                address: author.to_owned(),
+                reason: "nor can it be the name of an author: leave control characters out"
+                    .to_owned(),
+            })?;
+        Ok(self)
+    }
+
+    /// Sets how long a call may take; waiting for a revision to be live comes on top.
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The server's address, without a slash at its end.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// One page of the documents of a kind, by name; `token` is that of the page before.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn list_page(
+        &self,
+        kind: Kind,
+        selection: &Selection,
+        token: Option<&str>,
+    ) -> Result<Page<Value>, ClientError> {
+        let request = self
+            .request(Method::GET, &[kind.plural()])
+            .query(&[("page_size", PAGE_SIZE)])
+            .query(&[
+                ("label", &selection.label),
+                ("fleet", &selection.fleet),
+                ("page_token", &token.map(str::to_owned)),
+            ]);
+        self.send(request).await
+    }
+
+    /// All documents of a kind, by name, as one page. Its revision is that of the first page read.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn list(
+        &self,
+        kind: Kind,
+        selection: &Selection,
+    ) -> Result<Page<Value>, ClientError> {
+        let mut all = self.list_page(kind, selection, None).await?;
+        while let Some(token) = all.next_page_token.take() {
+            let page = self.list_page(kind, selection, Some(&token)).await?;
+            all.items.extend(page.items);
+            all.next_page_token = page.next_page_token;
+        }
+        Ok(all)
+    }
+
+    /// The document of a resource.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get(&self, id: &Id) -> Result<Value, ClientError> {
+        self.send(self.request(Method::GET, &path(id))).await
+    }
+
+    /// Creates a resource, which must not exist, and returns its document.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn create(
+        &self,
+        kind: Kind,
+        document: &Value,
+        options: &WriteOptions,
+    ) -> Result<Value, ClientError> {
+        let request = self.write(Method::POST, &[kind.plural()], options);
+        self.send(request.json(document)).await
+    }
+
+    /// Creates a resource or puts it in place of what is there, and returns its document.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn put(
+        &self,
+        id: &Id,
+        document: &Value,
+        options: &WriteOptions,
+    ) -> Result<Value, ClientError> {
+        let request = self.write(Method::PUT, &path(id), options);
+        self.send(request.json(document)).await
+    }
+
+    /// Changes parts of a resource by a JSON merge patch, and returns its document.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn patch(
+        &self,
+        id: &Id,
+        patch: &Value,
+        options: &WriteOptions,
+    ) -> Result<Value, ClientError> {
+        let request = self
+            .write(Method::PATCH, &path(id), options)
+            .json(patch)
+            .header(header::CONTENT_TYPE, MERGE_PATCH_JSON);
+        self.send(request).await
+    }
+
+    /// Deletes a resource.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn delete(
+        &self,
+        id: &Id,
+        options: &WriteOptions,
+    ) -> Result<TransactionResponse, ClientError> {
+        self.send(self.write(Method::DELETE, &path(id), options))
+            .await
+    }
+
+    /// Makes changes together or not at all. With an idempotency key it is sent again, up to
+    /// twice, when its answer was lost; the server makes it once.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn transaction(
+        &self,
+        request: &TransactionRequest,
+        dry_run: bool,
+        idempotency_key: Option<&str>,
+    ) -> Result<TransactionResponse, ClientError> {
+        let mut delays = RESEND_AFTER.into_iter();
+        let mut lost = false;
+        loop {
+            let options = WriteOptions {
+                dry_run,
+                ..WriteOptions::default()
+            };
+            let mut call = self
+                .write(Method::POST, &["transactions"], &options)
+                .json(request);
+            if let Some(key) = idempotency_key {
+                call = call.header(IDEMPOTENCY_KEY, key);
+            }
+            let error = match self.send(call).await {
+                Err(error @ ClientError::Unreachable { .. }) => error,
+                answer => return answer,
+            };
+            lost |= matches!(error, ClientError::Unreachable { sent: true, .. });
+            match delays.next() {
+                Some(delay) if lost && idempotency_key.is_some() => tokio::time::sleep(delay).await,
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// The newest `count` revisions, newest first, as one page.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn revisions(&self, count: usize) -> Result<Page<RevisionSummary>, ClientError> {
+        let mut token: Option<String> = None;
+        let mut all: Option<Page<RevisionSummary>> = None;
+        loop {
+            let known = all.as_ref().map_or(0, |page| page.items.len());
+            let size = count.saturating_sub(known).clamp(1, PAGE_SIZE);
+            let request = self
+                .request(Method::GET, &["revisions"])
+                .query(&[("page_size", size)])
+                .query(&[("page_token", &token)]);
+            let page: Page<RevisionSummary> = self.send(request).await?;
+            token.clone_from(&page.next_page_token);
+            let all = all.get_or_insert_with(|| Page {
+                items: Vec::new(),
+                next_page_token: None,
+                revision: page.revision,
+            });
+            all.items.extend(page.items);
+            if token.is_none() || all.items.len() >= count {
+                return Ok(Page {
+                    items: std::mem::take(&mut all.items),
+                    next_page_token: token,
+                    revision: all.revision,
+                });
+            }
+        }
+    }
+
+    /// A revision with what it changed.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn revision(&self, number: u64) -> Result<RevisionDetail, ClientError> {
+        self.send(self.request(Method::GET, &["revisions", &number.to_string()]))
+            .await
+    }
+
+    /// How far a revision has come. Waits up to `wait` for it to be live on `share` of the
+    /// connected nodes: `all` or `95%`.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. That it is not live at the end of the wait is none.
+    pub async fn status(
+        &self,
+        revision: u64,
+        wait: Duration,
+        share: &str,
+    ) -> Result<RevisionStatus, ClientError> {
+        let number = revision.to_string();
+        let mut rest = wait;
+        loop {
+            let now = rest.min(LONGEST_WAIT);
+            rest = rest.saturating_sub(now);
+            let request = self
+                .request(Method::GET, &["revisions", &number, "status"])
+                .query(&[("wait", format!("{}ms", now.as_millis()).as_str())])
+                .query(&[("nodes", share)]);
+            let status: RevisionStatus = self.send_within(request, self.timeout + now).await?;
+            if status.live || rest.is_zero() {
+                return Ok(status);
+            }
+        }
+    }
+
+    /// All nodes, by id, as one page.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn nodes(&self) -> Result<Page<Node>, ClientError> {
+        let mut all: Option<Page<Node>> = None;
+        loop {
+            let token = all.as_ref().and_then(|all| all.next_page_token.clone());
+            let request = self
+                .request(Method::GET, &["nodes"])
+                .query(&[("page_size", PAGE_SIZE)])
+                .query(&[("page_token", token)]);
+            let page: Page<Node> = self.send(request).await?;
+            let all = match &mut all {
+                None => all.insert(page),
+                Some(all) => {
+                    all.items.extend(page.items);
+                    all.next_page_token = page.next_page_token;
+                    all
+                }
+            };
+            if all.next_page_token.is_none() {
+                return Ok(all.clone());
+            }
+        }
+    }
+
+    /// A node.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn node(&self, id: &str) -> Result<Node, ClientError> {
+        self.send(self.request(Method::GET, &["nodes", id])).await
+    }
+
+    /// The server's version; `None` if it is one that does not tell.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn version(&self) -> Result<Option<ServerVersion>, ClientError> {
+        match self.send(self.request(Method::GET, &["version"])).await {
+            Ok(version) => Ok(Some(version)),
+            Err(error) if error.code() == Some(Code::NoSuchPath) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        // An http address always has a path.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push("v1").extend(path);
+        }
+        self.http
+            .request(method, url)
+            .header(header::ACCEPT, "application/json")
+    }
+
+    fn write(&self, method: Method, path: &[&str], options: &WriteOptions) -> RequestBuilder {
+        let mut request = self.request(method, path);
+        if options.dry_run {
+            request = request.query(&[("dry_run", true)]);
+        }
+        if !options.message.is_empty() {
+            request = request.query(&[("message", &options.message)]);
+        }
+        if let Some(version) = options.if_version {
+            request = request.header(header::IF_MATCH, format!("\"{version}\""));
+        }
+        if let Some(author) = &self.author {
+            request = request.header(AUTHOR, author);
+        }
+        request
+    }
+
+    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+        self.send_within(request, self.timeout).await
+    }
+
+    async fn send_within<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+        timeout: Duration,
+    ) -> Result<T, ClientError> {
+        let failed = |error| self.transport(&error, timeout);
+        let response = request.timeout(timeout).send().await.map_err(failed)?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(failed)?;
+        let unexpected = |reason| ClientError::Unexpected {
+            server: self.server().to_owned(),
+            reason,
+        };
+        if status.is_success() {
+            return serde_json::from_slice(&body)
+                .map_err(|error| unexpected(format!("its answer cannot be read: {error}")));
+        }
+        Err(match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => ClientError::Problem(Box::new(problem)),
+            Err(_) => unexpected(describe(status, &body)),
+        })
+    }
+
+    fn transport(&self, error: &reqwest::Error, timeout: Duration) -> ClientError {
+        let server = self.server().to_owned();
+        if error.is_timeout() {
+            return ClientError::TimedOut {
+                server,
+                after: timeout,
+            };
+        }
+        ClientError::Unreachable {
+            server,
+            reason: chain(error),
+            sent: !error.is_connect() && !error.is_builder(),
+        }
+    }
+}
+
+fn path(id: &Id) -> [&str; 2] {
+    [id.kind.plural(), id.name.as_str()]
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url
+        .host_str()
+        .unwrap_or_default()
+        .trim_matches(['[', ']'].as_slice());
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
+}
+
+/// The innermost cause: the layers around it only say that a request failed.
+fn chain(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    if error.source().is_none() {
+        return error.to_string();
+    }
+    cause.to_string()
+}
+
+/// The status and the beginning of a body that is no problem document.
+fn describe(status: StatusCode, body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let line: String = text
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(200)
+        .collect();
+    if line.is_empty() {
+        format!("status {status}")
+    } else {
+        format!("status {status}: {line}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_leave_the_scheme_out_and_have_a_path() {
+        for (address, server) in [
+            ("http://127.0.0.1:7080", "http://127.0.0.1:7080"),
+            ("127.0.0.1:7080", "http://127.0.0.1:7080"),
+            ("localhost:7080/", "http://localhost:7080"),
+            (
+                "http://ops.example/fleetway/",
+                "http://ops.example/fleetway",
+            ),
+        ] {
+            let client = Client::new(address).unwrap();
+            assert_eq!(client.server(), server);
+            let request = client.request(Method::GET, &["nodes", "a/b c"]);
+            assert_eq!(
+                request.build().unwrap().url().as_str(),
+                format!("{server}/v1/nodes/a%2Fb%20c")
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_with_the_remedy() {
+        for address in ["", "https://a", "ftp://a", "http://a?b", "http://"] {
+            let error = Client::new(address).unwrap_err().to_string();
+            assert!(error.contains("write http://HOST:PORT"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Random messages: every field and every choice of each kind.
+
+use std::collections::BTreeMap;
+
+use fleetway_api::proto::{Duration, v1};
+use proptest::{collection::vec, option, prelude::*};
+
+/// Texts that a careless writer or reader changes, and any others.
+fn text() -> impl Strategy<Value = String> {
+    let tricky = proptest::sample::select(vec![
+        "",
+        " ",
+        "~",
+        "null",
+        "Null",
+        "true",
+        "yes",
+        "No",
+        "on",
+        "y",
+        "0",
+        "1",
+        "007",
+        "0x1f",
+        "0o17",
+        "1e3",
+        "-1",
+        "+1",
+        ".5",
+        "1.",
+        ".inf",
+        "-.INF",
+        ".NaN",
+        "1_000",
+        "12:30:45",
+        "2026-01-01",
+        "- a",
+        "-",
+        "--",
+        "---",
+        "...",
+        "? a",
+        ": a",
+        "a: b",
+        "a:",
+        "# a",
+        "a #b",
+        "#",
+        "[a]",
+        "{a}",
+        "[",
+        "{",
+        "]",
+        "}",
+        ",",
+        "&a",
+        "*a",
+        "!a",
+        "!!str a",
+        "|",
+        ">",
+        "|-",
+        "'",
+        "\"",
+        "%a",
+        "@a",
+        "`a`",
+        "<<",
+        "=",
+        "\\",
+        "\\n",
+        "\n",
+        "a\n",
+        "a\nb",
+        "a\n\nb\n\n",
+        "\na",
+        " a",
+        "a ",
+        "\ta",
+        "a\t",
+        "\r",
+        "\r\n",
+        "a\rb",
+        "  a\n b",
+        "\u{0}",
+        "\u{1b}[31m",
+        "\u{7f}",
+        "\u{85}",
+        "\u{a0}",
+        "\u{2028}",
+        "\u{feff}",
+        "\u{feff}a",
+        "ä",
+        "日本",
+        "🙂",
+        "\u{10ffff}",
+        "\u{d7ff}",
+        "\u{fffe}",
+    ])
+    .prop_map(str::to_owned);
+    prop_oneof![3 => tricky, 2 => any::<String>(), 1 => "[a-z /{}*]{0,90}"]
+}
+
+fn texts() -> impl Strategy<Value = Vec<String>> {
+    vec(text(), 0..3)
+}
+
+fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
+    proptest::collection::btree_map(text(), text(), 0..3)
+}
+
+/// A name a document is taken with.
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof![
+        proptest::sample::select(vec![
+            "null", "true", "no", "1", "1e3", "0x1f", "1.5", "a-b_c.d"
+        ])
+        .prop_map(str::to_owned),
+        "[a-z0-9]([a-z0-9._-]{0,20}[a-z0-9])?",
+    ]
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    let nanos = prop_oneof![Just(0), Just(1), Just(999_999_999), 0..1_000_000_000_i32];
+    (0..=315_359_999_i64, nanos).prop_map(|(seconds, nanos)| Duration { seconds, nanos })
+}
+
+fn endpoints() -> impl Strategy<Value = Vec<v1::Endpoint>> {
+    let endpoint = (text(), option::of(any::<u32>()))
+        .prop_map(|(address, weight)| v1::Endpoint { address, weight });
+    vec(endpoint, 0..3)
+}
+
+fn cluster() -> impl Strategy<Value = v1::Cluster> {
+    let pool =
+        (option::of(duration()), option::of(any::<u32>())).prop_map(|(idle_timeout, max_idle)| {
+            v1::ConnectionPool {
+                idle_timeout,
+                max_idle,
+            }
+        });
+    (
+        name(),
+        texts(),
+        labels(),
+        endpoints(),
+        option::of(duration()),
+        option::of(pool),
+    )
+        .prop_map(
+            |(name, fleets, labels, endpoints, connect_timeout, pool)| v1::Cluster {
+                name,
+                fleets,
+                labels,
+                endpoints,
+                connect_timeout,
+                pool,
+            },
+        )
+}
+
+fn listener() -> impl Strategy<Value = v1::Listener> {
+    let http = (option::of(duration()), option::of(duration())).prop_map(
+        |(idle_timeout, drain_timeout)| {
+            v1::listener::Protocol::Http(v1::HttpListener {
+                idle_timeout,
+                drain_timeout,
+            })
+        },
+    );
+    (name(), texts(), labels(), text(), option::of(http)).prop_map(
+        |(name, fleets, labels, address, protocol)| v1::Listener {
+            name,
+            fleets,
+            labels,
+            address,
+            protocol,
+        },
+    )
+}
+
+fn path_match() -> impl Strategy<Value = v1::PathMatch> {
+    use v1::path_match::Kind;
+    let kind = (text(), 0..4).prop_map(|(text, which)| match which {
+        0 => Kind::Exact(text),
+        1 => Kind::Prefix(text),
+        2 => Kind::Template(text),
+        _ => Kind::Regex(text),
+    });
+    option::of(kind).prop_map(|kind| v1::PathMatch { kind })
+}
+
+fn header_match() -> impl Strategy<Value = v1::HeaderMatch> {
+    use v1::header_match::Value;
+    let value = (text(), any::<bool>(), 0..6).prop_map(|(text, present, which)| match which {
+        0 => Value::Exact(text),
+        1 => Value::Prefix(text),
+        2 => Value::Suffix(text),
+        3 => Value::Contains(text),
+        4 => Value::Regex(text),
+        _ => Value::Present(present),
+    });
+    (text(), any::<bool>(), option::of(value)).prop_map(|(name, invert, value)| v1::HeaderMatch {
+        name,
+        invert,
+        value,
+    })
+}
+
+fn query_match() -> impl Strategy<Value = v1::QueryMatch> {
+    use v1::query_match::Value;
+    let value = (text(), any::<bool>(), 0..6).prop_map(|(text, present, which)| match which {
+        0 => Value::Exact(text),
+        1 => Value::Prefix(text),
+        2 => Value::Suffix(text),
+        3 => Value::Contains(text),
+        4 => Value::Regex(text),
+        _ => Value::Present(present),
+    });
+    (text(), any::<bool>(), option::of(value)).prop_map(|(name, invert, value)| v1::QueryMatch {
+        name,
+        invert,
+        value,
+    })
+}
+
+fn route_match() -> impl Strategy<Value = v1::RouteMatch> {
+    (
+        texts(),
+        option::of(path_match()),
+        texts(),
+        vec(header_match(), 0..3),
+        vec(query_match(), 0..3),
+    )
+        .prop_map(|(hosts, path, methods, headers, query)| v1::RouteMatch {
+            hosts,
+            path,
+            methods,
+            headers,
+            query,
+        })
+}
+
+fn forward() -> impl Strategy<Value = v1::Forward> {
+    use v1::rewrite::Path;
+    let cluster = (text(), option::of(any::<u32>()))
+        .prop_map(|(name, weight)| v1::WeightedCluster { name, weight });
+    let path = (text(), any::<bool>()).prop_map(|(text, prefix)| {
+        if prefix {
+            Path::Prefix(text)
+        } else {
+            Path::Template(text)
+        }
+    });
+    let rewrite = (option::of(path), text()).prop_map(|(path, host)| v1::Rewrite { path, host });
+    (
+        vec(cluster, 0..3),
+        option::of(duration()),
+        option::of(duration()),
+        option::of(rewrite),
+    )
+        .prop_map(|(clusters, timeout, idle_timeout, rewrite)| v1::Forward {
+            clusters,
+            timeout,
+            idle_timeout,
+            rewrite,
+        })
+}
+
+fn redirect() -> impl Strategy<Value = v1::Redirect> {
+    use v1::redirect::PathRewrite;
+    let path = (text(), any::<bool>()).prop_map(|(text, prefix)| {
+        if prefix {
+            PathRewrite::Prefix(text)
+        } else {
+            PathRewrite::Path(text)
+        }
+    });
+    (
+        any::<u32>(),
+        text(),
+        text(),
+        any::<u32>(),
+        option::of(path),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(status, scheme, host, port, path_rewrite, strip_query)| v1::Redirect {
+                status,
+                scheme,
+                host,
+                port,
+                path_rewrite,
+                strip_query,
+            },
+        )
+}
+
+fn respond() -> impl Strategy<Value = v1::DirectResponse> {
+    let header = (text(), text()).prop_map(|(name, value)| v1::Header { name, value });
+    (any::<u32>(), text(), vec(header, 0..3)).prop_map(|(status, body, headers)| {
+        v1::DirectResponse {
+            status,
+            body,
+            headers,
+        }
+    })
+}
+
+fn route() -> impl Strategy<Value = v1::Route> {
+    use v1::route::Action;
+    let action = prop_oneof![
+        forward().prop_map(Action::Forward),
+        redirect().prop_map(Action::Redirect),
+        respond().prop_map(Action::Respond),
+    ];
+    (
+        name(),
+        texts(),
+        labels(),
+        texts(),
+        any::<i32>(),
+        option::of(route_match()),
+        option::of(action),
+    )
+        .prop_map(
+            |(name, fleets, labels, listeners, priority, r#match, action)| v1::Route {
+                name,
+                fleets,
+                labels,
+                listeners,
+                priority,
+                r#match,
+                action,
+            },
+        )
+}
+
+/// A message of any kind. Its shape is right; what it says mostly is not.
+pub(crate) fn message() -> impl Strategy<Value = v1::Resource> {
+    use v1::resource::Kind;
+    let endpoints =
+        (name(), texts(), labels(), endpoints()).prop_map(|(name, fleets, labels, endpoints)| {
+            v1::Endpoints {
+                name,
+                fleets,
+                labels,
+                endpoints,
+            }
+        });
+    prop_oneof![
+        2 => cluster().prop_map(Kind::Cluster),
+        1 => endpoints.prop_map(Kind::Endpoints),
+        1 => listener().prop_map(Kind::Listener),
+        4 => route().prop_map(Kind::Route),
+    ]
+    .prop_map(|kind| v1::Resource { kind: Some(kind) })
+}
