@@ -27,7 +27,10 @@ const PROXIES: [(&str, &str, &str, &str); 2] = [
     ("proxy-blue", "blue", "127.0.0.1:9901", "127.0.0.1:8081"),
     ("proxy-green", "green", "127.0.0.1:9902", "127.0.0.1:8082"),
 ];
-const UPSTREAMS: [(&str, &str); 2] = [("users", "127.0.0.1:9081"), ("shop", "127.0.0.1:9082")];
+const UPSTREAMS: [(&str, &str); 2] = [
+    ("users-v1", "127.0.0.1:9081"),
+    ("users-v2", "127.0.0.1:9082"),
+];
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::main]
@@ -63,7 +66,7 @@ async fn main() -> anyhow::Result<()> {
         ] {
             let (status, text) = get(listener, path).await?;
             println!(
-                "    GET http://{listener}{path:<18} {status}  {}",
+                "    GET http://{listener}{path:<12} {status}  {}",
                 text.trim_end()
             );
         }

@@ -32,7 +32,7 @@ impl Moves {
             .removed
             .iter()
             .filter_map(|entry| match &entry.resource {
-                Resource::Route(route) => Some(route::Change::Remove(&**route)),
+                Resource::Route(route) => Some(route::Change::Remove(route)),
                 _ => None,
             });
         table.update(removed.chain(self.added.iter().cloned().map(route::Change::Add)))

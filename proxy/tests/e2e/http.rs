@@ -198,3 +198,100 @@ async fn a_slow_upstream_runs_into_the_routes_time_out() {
     let answer = reqwest::get(&url).await.expect("an answer");
     assert_eq!(answer.status().as_u16(), 504);
 }
+
+/// A proxy in front of one upstream, with its server.
+async fn before(upstream: &Upstream) -> (Server, Proxy, std::net::SocketAddr) {
+    let server = Server::start().await;
+    let proxy = Proxy::of(&server, "p1", "blue").await;
+    let all = [
+        documents::listener("web"),
+        documents::cluster("c", upstream.address),
+        documents::forward("r", "/", "c"),
+    ];
+    server.client().commit_live(&all, 1).await;
+    let web = proxy.listener("web").await;
+    (server, proxy, web)
+}
+
+/// Sends these bytes; everything that comes back until the proxy closes.
+async fn exchange(web: std::net::SocketAddr, bytes: &str) -> String {
+    let mut stream = TcpStream::connect(web).await.expect("a connection");
+    stream.write_all(bytes.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn interim_responses_and_trailers_of_the_upstream_reach_the_client() {
+    let upstream = Upstream::raw(
+        b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n\
+          HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
+          5\r\nhello\r\n0\r\nx-sum: 5\r\n\r\n",
+    )
+    .await;
+    let (_server, _proxy, web) = before(&upstream).await;
+    let request = "GET / HTTP/1.1\r\nhost: x\r\nte: trailers\r\nconnection: close, te\r\n\r\n";
+    let answer = exchange(web, request).await;
+    let (interim, answer) = answer.split_once("\r\n\r\n").expect("two responses");
+    assert!(
+        interim.starts_with("HTTP/1.1 103 ") && interim.contains("link: "),
+        "{interim}"
+    );
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(
+        answer.ends_with("5\r\nhello\r\n0\r\nx-sum: 5\r\n\r\n"),
+        "{answer}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_answers_nonsense_is_a_bad_gateway() {
+    let upstream =
+        Upstream::raw(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx").await;
+    let (_server, _proxy, web) = before(&upstream).await;
+    let answer = exchange(
+        web,
+        "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+    )
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    assert!(answer.contains("x-request-id: "), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ambiguous_requests_are_refused_and_nothing_of_them_reaches_the_upstream() {
+    let (tell, mut told) = tokio::sync::mpsc::channel(16);
+    let upstream = Upstream::answering(move |head, _| {
+        tell.try_send(head.uri.to_string()).expect("room");
+        http::Response::new("reached".to_owned())
+    })
+    .await;
+    let (_server, _proxy, web) = before(&upstream).await;
+    for framing in [
+        "content-length: 5\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked\r\ncontent-length: 5",
+        "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+        "transfer-encoding: xchunked",
+        "transfer-encoding : chunked",
+        "content-length: 5\r\ncontent-length: 6",
+        "content-length: +5",
+        "content-length: 5, 6",
+        "host: second",
+        "x: a\r\n folded",
+        "x: a\rb",
+    ] {
+        let request = format!(
+            "POST /first HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n\
+             0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        );
+        let answer = exchange(web, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{framing}: {answer}");
+        assert_eq!(
+            answer.matches("HTTP/1.1 ").count(),
+            1,
+            "{framing}: closed after it: {answer}"
+        );
+    }
+    assert!(told.try_recv().is_err(), "nothing reached the upstream");
+}

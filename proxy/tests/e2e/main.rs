@@ -1,4 +1,10 @@
 //! End to end: the real programs as processes, on loopback, on free ports.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests: a failure is to be loud, in helpers too"
+)]
 
 mod atomicity;
 mod durability;

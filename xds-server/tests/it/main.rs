@@ -8,6 +8,7 @@
 
 mod binary;
 mod config;
+mod delta;
 mod lists;
 mod model;
 mod openapi;

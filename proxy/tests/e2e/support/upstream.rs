@@ -42,7 +42,7 @@ impl Upstream {
             }
             text += "\n";
             text += &String::from_utf8_lossy(&body);
-            Response::new(text.into())
+            Response::new(text)
         })
         .await
     }

@@ -1,22 +1,16 @@
 //! The discovery streams over real connections, as a client sees them.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
 mod support;
 
+use self::support::{
+    Client, KINDS, Server, cluster, endpoints, forward, listener, node, request, route, short,
+    within,
+};
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DiscoveryRequest,
     aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
 };
 use fleetway_api::{Kind, proto::type_url, rest::NodeState};
-use support::{
-    Client, KINDS, Server, cluster, endpoints, forward, listener, node, request, route, short,
-    within,
-};
 use tonic::Code;
 
 #[tokio::test]

@@ -1,12 +1,6 @@
 //! A server on a free port, and a client as a third party would write it.
 
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use envoy_types::pb::{
     envoy::{
@@ -26,8 +20,9 @@ use fleetway_xds::{
     commit::{Committer, Condition, Operation, Transaction},
     delta::{BARRIER_FEATURE, Options, serve},
     fleet::Fleet,
-    store::{Commit, Loaded, Receipt, Record, Store, StoreError},
+    store::SledStore,
 };
+use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -42,45 +37,6 @@ pub(crate) async fn within<T>(what: impl Future<Output = T>) -> T {
         .expect("does not happen")
 }
 
-/// A store that keeps everything in memory.
-#[derive(Debug, Default)]
-struct Memory(Mutex<(u64, BTreeMap<Id, Record>)>);
-
-impl Store for Memory {
-    fn load(&self) -> Result<Loaded, StoreError> {
-        let kept = self.0.lock().unwrap();
-        Ok(Loaded {
-            revision: kept.0,
-            time_ms: 0,
-            records: kept.1.values().cloned().collect(),
-        })
-    }
-
-    fn commit(&self, commit: &Commit<'_>) -> Result<(), StoreError> {
-        let mut kept = self.0.lock().unwrap();
-        kept.0 = commit.revision.number;
-        for (id, record) in commit.records {
-            match record {
-                Some(record) => kept.1.insert(id.clone(), record.clone()),
-                None => kept.1.remove(id),
-            };
-        }
-        Ok(())
-    }
-
-    fn revision(&self, _: u64) -> Result<Option<v1::Revision>, StoreError> {
-        Ok(None)
-    }
-
-    fn revisions(&self, _: u64, _: usize) -> Result<Vec<v1::Revision>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn receipt(&self, _: &str) -> Result<Option<Receipt>, StoreError> {
-        Ok(None)
-    }
-}
-
 pub(crate) struct Server {
     pub(crate) committer: Committer,
     pub(crate) fleet: Arc<Fleet>,
@@ -88,6 +44,7 @@ pub(crate) struct Server {
     pub(crate) shutdown: CancellationToken,
     pub(crate) served: JoinHandle<()>,
     _stop: DropGuard,
+    _data: TempDir,
 }
 
 pub(crate) fn cluster(name: &str) -> v1::Resource {
@@ -169,7 +126,9 @@ fn id(resource: &v1::Resource) -> Id {
 
 impl Server {
     pub(crate) async fn start() -> Self {
-        let committer = Committer::open(Arc::new(Memory::default())).unwrap();
+        let data = tempfile::tempdir().unwrap();
+        let store = SledStore::open(&data.path().join("data")).unwrap();
+        let committer = Committer::open(Arc::new(store)).unwrap();
         let fleet = Arc::new(Fleet::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -189,6 +148,7 @@ impl Server {
             _stop: shutdown.clone().drop_guard(),
             shutdown,
             served,
+            _data: data,
         }
     }
 
