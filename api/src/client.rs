@@ -29,6 +29,9 @@ pub enum ClientError {
         /// What is wrong with it, and the remedy.
         reason: String,
     },
+    /// The name of the author cannot be sent.
+    #[error("\"{0}\" cannot be the name of an author: leave control characters out")]
+    Author(String),
     /// The server refused the request.
     #[error("{0}")]
     Problem(Box<Problem>),
@@ -178,11 +181,7 @@ impl Client {
         self.author = (!author.is_empty())
             .then(|| HeaderValue::from_bytes(author.as_bytes()))
             .transpose()
-            .map_err(|_| ClientError::Address {
-                address: author.to_owned(),
-                reason: "nor can it be the name of an author: leave control characters out"
-                    .to_owned(),
-            })?;
+            .map_err(|_| ClientError::Author(author.escape_debug().to_string()))?;
         Ok(self)
     }
 

@@ -45,11 +45,8 @@ pub(crate) fn fleetway_with(args: &[&str], variables: &[(&str, &str)], input: &s
     }
 }
 
-/// An address where nobody listens.
-fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
-}
+/// An address where nobody listens: ports below 1024 are not given out by chance.
+const NOBODY: &str = "http://127.0.0.1:1";
 
 #[test]
 fn the_quickstart_is_valid() {
@@ -130,7 +127,7 @@ fn nothing_to_read_is_an_error() {
 
 #[test]
 fn a_server_that_is_not_there_is_named_with_what_to_do() {
-    let server = nobody();
+    let server = NOBODY;
     let file = testdata().join("quickstart");
     let file = file.to_str().unwrap();
     for args in [
@@ -144,7 +141,7 @@ fn a_server_that_is_not_there_is_named_with_what_to_do() {
         &["revisions"],
         &["show", "1"],
     ] {
-        let mut all = vec!["--server", &server];
+        let mut all = vec!["--server", server];
         all.extend(args);
         let run = fleetway(&all);
         assert_eq!(run.code, 5, "{args:?}: {run:?}");
@@ -173,13 +170,13 @@ fn a_server_that_does_not_answer_is_given_up_in_time() {
 
 #[test]
 fn the_server_is_taken_from_the_environment_and_the_flag_goes_first() {
-    let server = nobody();
-    let run = fleetway_with(&["status"], &[("FLEETWAY_SERVER", &server)], "");
-    assert!(run.stderr.contains(&server), "{run:?}");
-    let other = nobody();
-    let args = ["status", "--server", &other];
-    let run = fleetway_with(&args, &[("FLEETWAY_SERVER", &server)], "");
-    assert!(run.stderr.contains(&other), "{run:?}");
+    let server = NOBODY;
+    let run = fleetway_with(&["status"], &[("FLEETWAY_SERVER", server)], "");
+    assert!(run.stderr.contains(server), "{run:?}");
+    let other = "http://127.0.0.1:2";
+    let args = ["status", "--server", other];
+    let run = fleetway_with(&args, &[("FLEETWAY_SERVER", server)], "");
+    assert!(run.stderr.contains(other), "{run:?}");
 }
 
 #[test]
@@ -270,8 +267,8 @@ fn completions_are_made_for_every_shell() {
 
 #[test]
 fn the_version_is_told_without_a_server() {
-    let server = nobody();
-    let run = fleetway(&["--server", &server, "version"]);
+    let server = NOBODY;
+    let run = fleetway(&["--server", server, "version"]);
     assert_eq!(run.code, 0, "{run:?}");
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(
@@ -282,10 +279,10 @@ fn the_version_is_told_without_a_server() {
 
 #[test]
 fn colours_are_for_terminals_or_on_demand() {
-    let server = nobody();
-    let plain = fleetway(&["--server", &server, "status"]);
+    let server = NOBODY;
+    let plain = fleetway(&["--server", server, "status"]);
     assert!(!plain.stderr.contains('\u{1b}'), "{plain:?}");
-    let always = fleetway(&["--server", &server, "--color", "always", "status"]);
+    let always = fleetway(&["--server", server, "--color", "always", "status"]);
     assert!(always.stderr.contains('\u{1b}'), "{always:?}");
 }
 

@@ -77,7 +77,7 @@ impl fmt::Display for NotLive {
             write!(f, "): {}", node.reason)?;
         }
         f.write_str(
-            "\nIt goes live there once the reason is mended; `fleetway status --watch` shows it, and a new revision takes its place",
+            "\nA node that is PENDING serves it as soon as it can; one that refused it serves what it had until a later revision mends the reason. `fleetway status --watch` shows both",
         )
     }
 }
@@ -116,7 +116,9 @@ fn of_call(error: &ClientError) -> u8 {
             | Code::Internal => OTHER,
         },
         ClientError::Unreachable { .. } | ClientError::TimedOut { .. } => UNAVAILABLE,
-        ClientError::Address { .. } | ClientError::Unexpected { .. } => OTHER,
+        ClientError::Address { .. } | ClientError::Author(_) | ClientError::Unexpected { .. } => {
+            OTHER
+        }
     }
 }
 
