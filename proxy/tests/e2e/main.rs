@@ -10,5 +10,6 @@ mod atomicity;
 mod durability;
 mod http;
 mod independence;
+mod readme;
 mod refusal;
 mod support;
