@@ -68,7 +68,7 @@ fn put(kind: Kind, bytes: &[u8]) -> Change<Version> {
     let resource = Resource::decode(kind, bytes).unwrap_or_else(|faults| panic!("{faults:?}"));
     Change::Put(Arc::new(Entry {
         resource,
-        data: Version("1".into()),
+        data: Version::from(1),
     }))
 }
 
