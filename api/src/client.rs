@@ -7,14 +7,14 @@ use std::{error::Error as _, time::Duration};
 
 use http::{HeaderValue, StatusCode};
 use reqwest::{Method, RequestBuilder, Url, header};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
     Id, Kind,
     rest::{
         AUTHOR, Code, IDEMPOTENCY_KEY, MERGE_PATCH_JSON, Node, Page, Problem, RevisionDetail,
-        RevisionStatus, RevisionSummary, TransactionRequest, TransactionResponse,
+        RevisionStatus, RevisionSummary, ServerVersion, TransactionRequest, TransactionResponse,
     },
 };
 
@@ -104,13 +104,6 @@ pub struct WriteOptions {
     pub dry_run: bool,
     /// The version the resource must have.
     pub if_version: Option<u64>,
-}
-
-/// `GET /v1/version`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ServerVersion {
-    /// The server's version.
-    pub version: String,
 }
 
 /// Speaks to one management server.

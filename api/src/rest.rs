@@ -344,3 +344,10 @@ pub struct WaitingNode {
     /// Why, in words.
     pub reason: String,
 }
+
+/// `GET /v1/version`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerVersion {
+    /// The server's version.
+    pub version: String,
+}

@@ -210,6 +210,13 @@ async fn a_query_parameter_nobody_knows_is_refused_by_its_name() {
 }
 
 #[tokio::test]
+async fn the_version_of_the_server_is_told() {
+    let server = Server::start().await;
+    let version = server.get("/v1/version").await.ok().json();
+    assert_eq!(version, json!({"version": env!("CARGO_PKG_VERSION")}));
+}
+
+#[tokio::test]
 async fn health_and_metrics_are_served() {
     let server = Server::start().await.with_route().await;
     assert_eq!(server.get("/healthz").await.ok().text, "ok\n");

@@ -98,6 +98,9 @@ pub(super) fn describe(operation: Operation) -> Value {
             .answer("200", "The node.", "Node")
             .errors(&[Code::NotFound])
             .build(),
+        Operation::Version => Description::new("version", None, "Which version the server is")
+            .answer("200", "Its version.", "ServerVersion")
+            .build(),
         Operation::Healthz => Description::new("healthz", None, "Whether the server lives")
             .text("200", "It does.", "text/plain")
             .build(),

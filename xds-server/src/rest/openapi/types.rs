@@ -24,6 +24,11 @@ pub(super) fn schemas() -> Map<String, Value> {
     problems(&mut add);
     revisions(&mut add);
     nodes(&mut add);
+    let version = json!({"version": text("Its version.")});
+    add(
+        "ServerVersion",
+        object("Which version the server is.", &["version"], version),
+    );
     schemas
 }
 
