@@ -374,7 +374,8 @@ impl Client {
     }
 
     /// How far a revision has come. Waits up to `wait` for it to be live on `share` of the
-    /// connected nodes: `all` or `95%`.
+    /// connected nodes: `all` or `95%`. The wait ends early when all that do not have it refused
+    /// it.
     ///
     /// # Errors
     /// See [`ClientError`]. That it is not live at the end of the wait is none.
@@ -394,7 +395,7 @@ impl Client {
                 .query(&[("wait", format!("{}ms", now.as_millis()).as_str())])
                 .query(&[("nodes", share)]);
             let status: RevisionStatus = self.send_within(request, self.timeout + now).await?;
-            if status.live || rest.is_zero() {
+            if status.live || status.refused || rest.is_zero() {
                 return Ok(status);
             }
         }

@@ -145,7 +145,7 @@ async fn a_committed_revision_has_a_status_and_another_has_none() {
         .json();
     assert_eq!(
         status,
-        json!({"revision": 2, "live": true, "nodes": 0, "nodes_live": 0, "waiting": []})
+        json!({"revision": 2, "live": true, "nodes": 0, "nodes_live": 0, "waiting": [], "refused": false})
     );
     server
         .get("/v1/revisions/3/status?wait=30s")

@@ -172,6 +172,7 @@ fn what_is_served_of_the_log_has_the_keys_of_its_schema() {
             nodes: 1,
             nodes_live: 1,
             waiting: vec![waiting],
+            refused: false,
         },
     );
 }
