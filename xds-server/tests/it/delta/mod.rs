@@ -1,6 +1,6 @@
 //! The discovery streams over real connections, as a client sees them.
 
-mod support;
+pub(crate) mod support;
 
 use self::support::{
     Client, KINDS, Server, cluster, endpoints, forward, listener, node, request, route, short,
