@@ -7,14 +7,14 @@ use std::{error::Error as _, time::Duration};
 
 use http::{HeaderValue, StatusCode};
 use reqwest::{Method, RequestBuilder, Url, header};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
     Id, Kind,
     rest::{
         AUTHOR, Code, IDEMPOTENCY_KEY, MERGE_PATCH_JSON, Node, Page, Problem, RevisionDetail,
-        RevisionStatus, RevisionSummary, TransactionRequest, TransactionResponse,
+        RevisionStatus, RevisionSummary, ServerVersion, TransactionRequest, TransactionResponse,
     },
 };
 
@@ -104,13 +104,6 @@ pub struct WriteOptions {
     pub dry_run: bool,
     /// The version the resource must have.
     pub if_version: Option<u64>,
-}
-
-/// `GET /v1/version`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ServerVersion {
-    /// The server's version.
-    pub version: String,
 }
 
 /// Speaks to one management server.
@@ -381,7 +374,8 @@ impl Client {
     }
 
     /// How far a revision has come. Waits up to `wait` for it to be live on `share` of the
-    /// connected nodes: `all` or `95%`.
+    /// connected nodes: `all` or `95%`. The wait ends early when all that do not have it refused
+    /// it.
     ///
     /// # Errors
     /// See [`ClientError`]. That it is not live at the end of the wait is none.
@@ -401,7 +395,7 @@ impl Client {
                 .query(&[("wait", format!("{}ms", now.as_millis()).as_str())])
                 .query(&[("nodes", share)]);
             let status: RevisionStatus = self.send_within(request, self.timeout + now).await?;
-            if status.live || rest.is_zero() {
+            if status.live || status.refused || rest.is_zero() {
                 return Ok(status);
             }
         }

@@ -327,6 +327,9 @@ pub struct RevisionStatus {
     pub nodes_live: usize,
     /// Who has not, and why.
     pub waiting: Vec<WaitingNode>,
+    /// Whether all of those refused it, or a later one: only a new revision mends that.
+    #[serde(default)]
+    pub refused: bool,
 }
 
 /// A node that does not have a revision live.
@@ -343,4 +346,11 @@ pub struct WaitingNode {
     pub live_revision: Option<u64>,
     /// Why, in words.
     pub reason: String,
+}
+
+/// `GET /v1/version`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerVersion {
+    /// The server's version.
+    pub version: String,
 }

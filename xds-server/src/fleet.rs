@@ -113,8 +113,12 @@ impl Fleet {
             nodes: 0,
             nodes_live: 0,
             waiting: Vec::new(),
+            refused: false,
         };
         let newest = self.newest();
+        // A node is sent what comes after the revision it refused, and that it may accept.
+        let last = newest.unwrap_or_default().max(revision);
+        let mut refused = 0;
         for records in &self.nodes {
             for record in records.iter().filter(|record| record.connected) {
                 status.nodes += 1;
@@ -122,6 +126,7 @@ impl Fleet {
                 if live_revision.is_some_and(|live| live >= revision) {
                     status.nodes_live += 1;
                 } else {
+                    refused += usize::from(record.refused(last));
                     status.waiting.push(WaitingNode {
                         id: record.identity.id.clone(),
                         fleet: record.identity.fleet.clone(),
@@ -134,6 +139,7 @@ impl Fleet {
         }
         status.waiting.sort_by(|one, two| one.id.cmp(&two.id));
         status.live = status.nodes_live == status.nodes;
+        status.refused = refused > 0 && refused == status.waiting.len();
         status
     }
 
@@ -244,6 +250,12 @@ impl Record {
         } else {
             NodeState::Pending
         }
+    }
+
+    /// Whether it refused `revision` or a later one, and nothing is on its way to it.
+    fn refused(&self, revision: u64) -> bool {
+        let refusal = self.facts.refusal.as_ref();
+        self.facts.in_flight.is_none() && refusal.is_some_and(|of| of.revision >= revision)
     }
 
     fn show(&self, newest: Option<u64>) -> rest::Node {

@@ -225,6 +225,23 @@ fn what_is_not_live_in_time_is_told_with_the_reasons() {
 }
 
 #[test]
+fn a_wait_for_what_was_refused_is_over_at_once() {
+    let status = json!({
+        "revision": 42, "live": false, "nodes": 1, "nodes_live": 0, "refused": true,
+        "waiting": [{"id": "p1", "fleet": "blue", "state": "REJECTED", "reason": "in use"}],
+    });
+    // Longer than one request may wait: it is not asked a second time.
+    let (run, requests) = run(
+        vec![written("created"), ok(status)],
+        &["apply", "-f", "-", "--wait=20m"],
+        CLUSTER,
+    );
+    assert_eq!((run.code, requests.len()), (6, 2), "{run:?}");
+    let told = "was refused: it is live on 0 of 1 connected nodes\n  p1 (blue, REJECTED): in use\n";
+    assert!(run.stderr.contains(told), "{run:?}");
+}
+
+#[test]
 fn what_is_live_in_time_is_told() {
     let status = json!({"revision": 42, "live": true, "nodes": 2, "nodes_live": 2, "waiting": []});
     let (run, _) = run(

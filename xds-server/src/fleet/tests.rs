@@ -74,6 +74,46 @@ fn a_status_says_who_waits_and_why() {
 }
 
 #[test]
+fn a_revision_is_refused_when_all_that_wait_refused_it_and_nothing_is_on_its_way() {
+    let fleet = Arc::new(Fleet::default());
+    let refused = |revision| Facts {
+        refusal: Some(Refusal {
+            revision,
+            time_ms: 0,
+            message: "port taken".to_owned(),
+        }),
+        ..Facts::default()
+    };
+    let mut live = open(&fleet, "live");
+    live.update(Facts {
+        live_revision: Some(7),
+        ..Facts::default()
+    });
+    assert!(!fleet.status(7).refused, "nobody waits");
+    let mut bad = open(&fleet, "bad");
+    let mut other = open(&fleet, "other");
+    bad.update(refused(7));
+    assert!(!fleet.status(7).refused, "the other may accept it");
+    other.update(refused(6));
+    assert!(!fleet.status(7).refused, "it refused an older one");
+    other.update(Facts {
+        in_flight: Some(InFlight {
+            revision: 8,
+            since_ms: 0,
+            unread: false,
+        }),
+        ..refused(7)
+    });
+    assert!(!fleet.status(7).refused, "a later one is on its way");
+    other.update(refused(8));
+    assert!(fleet.status(7).refused);
+    drop(other);
+    assert!(fleet.status(7).refused, "who is gone does not count");
+    drop(bad);
+    assert!(!fleet.status(7).refused && fleet.status(7).live);
+}
+
+#[test]
 fn of_two_streams_of_one_id_the_newest_speaks() {
     let fleet = Arc::new(Fleet::default());
     let mut first = open(&fleet, "n");

@@ -1,18 +1,26 @@
-//! Whether the server lives and takes requests, and what it counts.
+//! Which version the server is, whether it lives and takes requests, and what it counts.
 
 use std::sync::atomic::Ordering;
 
 use axum::response::Response;
+use fleetway_api::rest::ServerVersion;
 use http::StatusCode;
 
 use super::{
     Call,
     failure::Failure,
     input::{NoParams, params},
-    reply::with_type,
+    reply::{reply, with_type},
 };
 
 const TEXT: &str = "text/plain; charset=utf-8";
+
+/// `GET /v1/version`
+pub(super) fn version(call: &Call) -> Result<Response, Failure> {
+    params::<NoParams>(&call.parts)?;
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    reply(StatusCode::OK, call.format, &ServerVersion { version })
+}
 
 /// `GET /healthz`
 pub(super) fn healthz(call: &Call) -> Result<Response, Failure> {

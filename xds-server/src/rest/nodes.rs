@@ -77,7 +77,8 @@ struct StatusParams {
     nodes: Option<String>,
 }
 
-/// `GET /v1/revisions/{n}/status`: returns once the share is live, or at the time-out.
+/// `GET /v1/revisions/{n}/status`: returns once the share is live, once it cannot come live, or at
+/// the time-out.
 pub(super) async fn status(call: Call) -> Result<Response, Failure> {
     let StatusParams { wait, nodes } = params(&call.parts)?;
     let wait = wait.as_deref().map_or(Ok(Duration::ZERO), read_wait)?;
@@ -98,14 +99,15 @@ pub(super) async fn status(call: Call) -> Result<Response, Failure> {
     };
     let stopping = call.app.stopping.cancelled();
     let status = tokio::select! {
-        status = until_live(look, fleet.changed(), Instant::now() + wait) => status,
+        status = until_settled(look, fleet.changed(), Instant::now() + wait) => status,
         () = stopping => look(),
     };
     reply(StatusCode::OK, call.format, &status)
 }
 
-/// Looks again on every change until it is live or the time is over.
-async fn until_live(
+/// Looks again on every change until it is live, until all that wait refused it, or until the time
+/// is over.
+async fn until_settled(
     look: impl Fn() -> RevisionStatus,
     mut changes: watch::Receiver<u64>,
     deadline: Instant,
@@ -113,7 +115,7 @@ async fn until_live(
     loop {
         changes.mark_unchanged();
         let status = look();
-        if status.live {
+        if status.live || status.refused {
             return status;
         }
         match timeout_at(deadline, changes.changed()).await {
@@ -172,6 +174,7 @@ mod tests {
             nodes: 2,
             nodes_live,
             waiting: Vec::new(),
+            refused: false,
         }
     }
 
@@ -181,7 +184,7 @@ mod tests {
         let look = || status(usize::try_from(*sender.borrow()).unwrap());
         let started = Instant::now();
         let deadline = started + Duration::from_secs(60);
-        let (found, ()) = tokio::join!(until_live(look, changes, deadline), async {
+        let (found, ()) = tokio::join!(until_settled(look, changes, deadline), async {
             for live in [1, 2] {
                 sleep_until(started + Duration::from_secs(live)).await;
                 sender.send_replace(live);
@@ -196,9 +199,26 @@ mod tests {
         let (_sender, changes) = watch::channel(0);
         let started = Instant::now();
         let deadline = started + Duration::from_secs(30);
-        let found = until_live(|| status(1), changes, deadline).await;
+        let found = until_settled(|| status(1), changes, deadline).await;
         assert!(!found.live);
         assert_eq!(started.elapsed().as_secs(), 30);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_ends_when_all_that_wait_refused_it() {
+        let (sender, changes) = watch::channel(0);
+        let look = || RevisionStatus {
+            refused: *sender.borrow() > 0,
+            ..status(1)
+        };
+        let started = Instant::now();
+        let deadline = started + Duration::from_secs(60);
+        let (found, ()) = tokio::join!(until_settled(look, changes, deadline), async {
+            sleep_until(started + Duration::from_secs(1)).await;
+            sender.send_replace(1);
+        });
+        assert!(found.refused && !found.live);
+        assert!(started.elapsed() < Duration::from_secs(2));
     }
 
     #[test]
@@ -210,6 +230,7 @@ mod tests {
                 nodes,
                 nodes_live,
                 waiting: Vec::new(),
+                refused: false,
             })
         };
         assert!(met("all", 3, 3) && !met("all", 3, 2));

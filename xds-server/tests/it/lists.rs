@@ -145,7 +145,7 @@ async fn a_committed_revision_has_a_status_and_another_has_none() {
         .json();
     assert_eq!(
         status,
-        json!({"revision": 2, "live": true, "nodes": 0, "nodes_live": 0, "waiting": []})
+        json!({"revision": 2, "live": true, "nodes": 0, "nodes_live": 0, "waiting": [], "refused": false})
     );
     server
         .get("/v1/revisions/3/status?wait=30s")
@@ -207,6 +207,13 @@ async fn a_query_parameter_nobody_knows_is_refused_by_its_name() {
         let faults = answer.faults(400, Code::BadRequest);
         assert!(faults[0].contains("unknown field \"dryrun\""), "{faults:?}");
     }
+}
+
+#[tokio::test]
+async fn the_version_of_the_server_is_told() {
+    let server = Server::start().await;
+    let version = server.get("/v1/version").await.ok().json();
+    assert_eq!(version, json!({"version": env!("CARGO_PKG_VERSION")}));
 }
 
 #[tokio::test]

@@ -15,3 +15,4 @@ mod openapi;
 mod resources;
 mod support;
 mod transactions;
+mod waiting;

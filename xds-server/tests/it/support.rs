@@ -1,6 +1,6 @@
 //! A server in this process, and a client for it.
 
-use std::{path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use fleetway_api::rest::{Code, Problem};
 use fleetway_xds::{
@@ -57,6 +57,11 @@ impl Server {
         let running = app::start(&config(self.dir.path())).await.unwrap();
         self.base = format!("http://{}", running.rest);
         self.running = Some(running);
+    }
+
+    /// Where the streams are served.
+    pub(crate) fn xds(&self) -> SocketAddr {
+        self.running.as_ref().unwrap().xds
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {

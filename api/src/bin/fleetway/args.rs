@@ -15,7 +15,7 @@ const EXIT_CODES: &str = "Exit codes:
   3  refused: a conflict, such as a stale version or a resource that is still referred to
   4  there is no such resource, revision or node
   5  the server cannot be reached, or cannot take the request now
-  6  the revision was not live in time (--wait)";
+  6  the revision was refused, or not live in time (--wait)";
 
 /// Configures a fleet of Fleetway proxies through its management server.
 #[derive(Debug, Parser)]

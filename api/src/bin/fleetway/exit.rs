@@ -56,17 +56,23 @@ impl std::error::Error for Faults {}
 pub(crate) struct NotLive {
     /// Who has it and who has not.
     pub(crate) status: RevisionStatus,
-    /// How long it was waited for.
+    /// How long it was to be waited for.
     pub(crate) waited: std::time::Duration,
 }
 
 impl fmt::Display for NotLive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = &self.status;
+        write!(f, "revision {} is stored, but ", status.revision)?;
+        if status.refused {
+            f.write_str("was refused: it is")?;
+        } else {
+            write!(f, "after {:?} it is", self.waited)?;
+        }
         write!(
             f,
-            "revision {} is stored, but after {:?} it is live on {} of {} connected nodes",
-            status.revision, self.waited, status.nodes_live, status.nodes
+            " live on {} of {} connected nodes",
+            status.nodes_live, status.nodes
         )?;
         for node in &status.waiting {
             let state = super::table::state(node.state);
@@ -76,8 +82,12 @@ impl fmt::Display for NotLive {
             }
             write!(f, "): {}", node.reason)?;
         }
+        f.write_str("\n")?;
+        if !status.refused {
+            f.write_str("A node that is PENDING serves it as soon as it can. ")?;
+        }
         f.write_str(
-            "\nA node that is PENDING serves it as soon as it can; one that refused it serves what it had until a later revision mends the reason. `fleetway status --watch` shows both",
+            "A node that refused it serves what it had until a later revision mends the reason. `fleetway status --watch` shows where each is",
         )
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 /// Waits, if that was asked for, until what a write led to is live, and says so.
 ///
 /// # Errors
-/// [`NotLive`] when the time is over.
+/// [`NotLive`] when the time is over, or all that do not have it refused it.
 pub(crate) async fn wait(
     client: &Client,
     wait: &Wait,

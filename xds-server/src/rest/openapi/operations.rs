@@ -86,7 +86,7 @@ pub(super) fn describe(operation: Operation) -> Value {
                 query("wait", "How long to wait for it: up to `5m`. Absent: answer at once.", json!({"type": "string", "examples": ["30s"]})),
                 query("nodes", "Which share of the connected nodes must have it live: `all` or a percentage, rounded up.", json!({"type": "string", "pattern": "^(all|[0-9]+%)$", "default": "all"})),
             ])
-            .answer("200", "Where it stands: once that share has it live, or at the time-out with `live: false`.", "RevisionStatus")
+            .answer("200", "Where it stands: once that share has it live, once all that do not have it refused it (`refused: true`), or at the time-out. `live` says whether the share is met.", "RevisionStatus")
             .errors(&[Code::NotFound])
             .build(),
         Operation::Nodes => Description::new("listNodes", None, "List the nodes, by id")
@@ -97,6 +97,9 @@ pub(super) fn describe(operation: Operation) -> Value {
             .parameters([path("id", "The node's id.")])
             .answer("200", "The node.", "Node")
             .errors(&[Code::NotFound])
+            .build(),
+        Operation::Version => Description::new("version", None, "Which version the server is")
+            .answer("200", "Its version.", "ServerVersion")
             .build(),
         Operation::Healthz => Description::new("healthz", None, "Whether the server lives")
             .text("200", "It does.", "text/plain")

@@ -5,7 +5,7 @@ use fleetway_api::{
     rest::{
         Code, Node, NodeError, NodeState, NodeType, Operation, OperationResult, Outcome, Page,
         Pending, Problem, RevisionChange, RevisionDetail, RevisionStatus, RevisionSummary,
-        TransactionRequest, TransactionResponse, WaitingNode,
+        ServerVersion, TransactionRequest, TransactionResponse, WaitingNode,
     },
 };
 use serde::Serialize;
@@ -172,12 +172,13 @@ fn what_is_served_of_the_log_has_the_keys_of_its_schema() {
             nodes: 1,
             nodes_live: 1,
             waiting: vec![waiting],
+            refused: false,
         },
     );
 }
 
 #[test]
-fn what_is_served_of_nodes_has_the_keys_of_its_schema() {
+fn what_is_served_of_nodes_and_the_server_has_the_keys_of_its_schema() {
     let pending = Pending {
         revision: 1,
         since: text(),
@@ -195,6 +196,7 @@ fn what_is_served_of_nodes_has_the_keys_of_its_schema() {
     agree("Pending", &pending);
     agree("NodeError", &error);
     agree("NodeType", &subscription);
+    agree("ServerVersion", &ServerVersion { version: text() });
     agree(
         "Node",
         &Node {

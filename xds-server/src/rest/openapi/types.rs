@@ -24,6 +24,11 @@ pub(super) fn schemas() -> Map<String, Value> {
     problems(&mut add);
     revisions(&mut add);
     nodes(&mut add);
+    let version = json!({"version": text("Its version.")});
+    add(
+        "ServerVersion",
+        object("Which version the server is.", &["version"], version),
+    );
     schemas
 }
 
@@ -202,13 +207,21 @@ fn revisions(add: &mut impl FnMut(&str, Value)) {
         "RevisionStatus",
         object(
             "How far a revision has come.",
-            &["revision", "live", "nodes", "nodes_live", "waiting"],
+            &[
+                "revision",
+                "live",
+                "nodes",
+                "nodes_live",
+                "waiting",
+                "refused",
+            ],
             json!({
                 "revision": number("The revision asked for."),
                 "live": flag("Whether the wanted share of the connected nodes has it, or a later one, live. Of no connected nodes any share has it."),
                 "nodes": number("How many nodes are connected."),
                 "nodes_live": number("How many of them have it live."),
                 "waiting": list("Who has not, and why.", schema("WaitingNode")),
+                "refused": flag("Whether all of those refused it, or a later one: only a new revision mends that."),
             }),
         ),
     );

@@ -1,6 +1,6 @@
 //! The discovery streams over real connections, as a client sees them.
 
-mod support;
+pub(crate) mod support;
 
 use self::support::{
     Client, KINDS, Server, cluster, endpoints, forward, listener, node, request, route, short,
@@ -114,6 +114,23 @@ async fn a_refused_revision_is_shown_and_the_next_one_heals_it() {
     );
     server.until(|fleet| fleet.status(healed).live).await;
     assert!(server.fleet.node("n").unwrap().last_error.is_none());
+}
+
+#[tokio::test]
+async fn a_revision_that_is_yet_to_be_sent_after_a_refused_one_is_not_refused() {
+    let server = Server::start().await;
+    let refused = server.commit(vec![cluster("c")], &[]);
+    let mut client = Client::start(&server, "n", true).await;
+    let push = client.push().await;
+    client.nack(&push, "no").await;
+    server.until(|fleet| fleet.status(refused).refused).await;
+    server.commit(vec![cluster("d")], &[]);
+    assert!(
+        !server.fleet.status(refused).refused,
+        "what follows may be accepted"
+    );
+    client.accept().await;
+    server.until(|fleet| fleet.status(refused).live).await;
 }
 
 #[tokio::test]

@@ -213,7 +213,11 @@ pub(crate) struct Client {
 impl Client {
     /// A stream on which nothing was said yet.
     pub(crate) async fn open(server: &Server) -> Self {
-        let url = format!("http://{}", server.address);
+        Self::open_at(server.address).await
+    }
+
+    async fn open_at(address: SocketAddr) -> Self {
+        let url = format!("http://{address}");
         let client = AggregatedDiscoveryServiceClient::connect(url).await;
         let (requests, inbound) = mpsc::channel(64);
         let responses = client
@@ -231,12 +235,17 @@ impl Client {
 
     /// A stream that asks for everything, with the barrier or without.
     pub(crate) async fn start(server: &Server, id: &str, barrier: bool) -> Self {
+        Self::start_at(server.address, id, barrier).await
+    }
+
+    /// The same, by the address of the streams.
+    pub(crate) async fn start_at(address: SocketAddr, id: &str, barrier: bool) -> Self {
         let mut requests: Vec<_> = KINDS.into_iter().map(request).collect();
         requests[0].node = Some(node(id, barrier));
         if barrier {
             requests.push(request(type_url::REVISION));
         }
-        let client = Self::open(server).await;
+        let client = Self::open_at(address).await;
         for request in requests {
             client.send(request).await;
         }
