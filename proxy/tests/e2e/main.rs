@@ -7,6 +7,7 @@
 )]
 
 mod atomicity;
+mod cli;
 mod durability;
 mod http;
 mod independence;

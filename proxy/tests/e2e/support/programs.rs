@@ -46,10 +46,22 @@ fn program(name: &str) -> PathBuf {
 
 /// Runs the command line to its end; its exit code, output and errors.
 pub async fn fleetway(server: SocketAddr, args: &[&str]) -> (i32, String, String) {
+    fleetway_with_editor(server, "false", args).await
+}
+
+/// The same, with an editor.
+pub async fn fleetway_with_editor(
+    server: SocketAddr,
+    editor: &str,
+    args: &[&str],
+) -> (i32, String, String) {
     let output = Command::new(program("fleetway"))
         .args(["--server", &format!("http://{server}")])
         .args(args)
         .env_remove("FLEETWAY_SERVER")
+        .env_remove("VISUAL")
+        .env("EDITOR", editor)
+        .env("FLEETWAY_AUTHOR", "ann")
         .output();
     let output = tokio::time::timeout(PATIENCE, output)
         .await
