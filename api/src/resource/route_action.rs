@@ -174,9 +174,6 @@ fn read_forward(check: &mut Checker, message: v1::Forward, path: Option<&PathMat
             "every weight is 0: give one cluster a weight above 0",
         );
     }
-    let rewrite = message
-        .rewrite
-        .map(|rewrite| Box::new(read_rewrite(check, rewrite, path)));
     Forward {
         clusters: clusters.into(),
         timeout: read_limit(
@@ -191,7 +188,9 @@ fn read_forward(check: &mut Checker, message: v1::Forward, path: Option<&PathMat
             message.idle_timeout,
             Duration::from_secs(60),
         ),
-        rewrite,
+        rewrite: message
+            .rewrite
+            .map(|rewrite| Box::new(read_rewrite(check, rewrite, path))),
     }
 }
 

@@ -2,8 +2,9 @@
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::too_many_lines,
     clippy::unwrap_used,
-    reason = "tests: a failure is to be loud, in helpers too"
+    reason = "tests: a failure is to be loud, in helpers too, and a story may be long"
 )]
 
 mod atomicity;
