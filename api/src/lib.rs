@@ -22,6 +22,7 @@ pub use kind::{Id, Kind, Name, NameError};
 pub use resource::{
     Action, Captures, Cluster, Common, DirectResponse, Endpoint, Endpoints, Fleets, Forward,
     HeaderMatch, HostPattern, HttpListener, Listener, PathMatch, PathRewrite, QueryMatch, Redirect,
-    RedirectPath, Resource, Route, Segment, Template, ValueMatch, WeightedCluster, decode_message,
+    RedirectPath, Resource, Rewrite, Route, Segment, Template, ValueMatch, WeightedCluster,
+    decode_message,
 };
 pub use set::{Change, Entry, ResourceSet};

@@ -58,11 +58,11 @@ async fn main() -> anyhow::Result<()> {
     say("real requests through both proxies:");
     for (_, _, _, listener) in PROXIES {
         for path in [
-            "/api/v1/users/7",
-            "/shop/cart",
+            "/users/7",
+            "/profile/7",
             "/hello",
-            "/old/page",
-            "/nowhere",
+            "/members/7",
+            "/anything",
         ] {
             let (status, text) = get(listener, path).await?;
             println!(
@@ -87,7 +87,8 @@ async fn main() -> anyhow::Result<()> {
     }
     println!();
     say("stopping");
-    for (_, child) in &mut children {
+    // The proxies first: they would tell that their server is gone.
+    for (_, child) in children.iter_mut().rev() {
         child.kill().await?;
     }
     Ok(())

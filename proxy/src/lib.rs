@@ -16,6 +16,8 @@ pub mod route;
 pub mod runtime;
 pub mod snapshot;
 pub mod telemetry;
+#[cfg(test)]
+mod tidy;
 pub mod upstream;
 pub mod worker;
 pub mod xds;

@@ -20,7 +20,7 @@ pub use listener::{HttpListener, Listener};
 use prost::Message as _;
 pub use route::Route;
 pub use route_action::{
-    Action, DirectResponse, Forward, PathRewrite, Redirect, RedirectPath, WeightedCluster,
+    Action, DirectResponse, Forward, PathRewrite, Redirect, RedirectPath, Rewrite, WeightedCluster,
 };
 pub use route_match::{HeaderMatch, PathMatch, QueryMatch, ValueMatch};
 pub use template::{Captures, Segment, Template};
@@ -71,15 +71,15 @@ pub struct Common {
     pub labels: BTreeMap<String, String>,
 }
 
-/// A validated resource of any kind.
+/// A validated resource of any kind. Boxed, as the kinds differ much in size and a set holds many.
 #[derive(Debug, Clone)]
 pub enum Resource {
     /// A named upstream.
-    Cluster(Cluster),
+    Cluster(Box<Cluster>),
     /// The members of a cluster that is fed from outside.
-    Endpoints(Endpoints),
+    Endpoints(Box<Endpoints>),
     /// A socket.
-    Listener(Listener),
+    Listener(Box<Listener>),
     /// A route.
     Route(Box<Route>),
 }
@@ -94,12 +94,14 @@ impl Resource {
     /// All faults, each with the field's path.
     pub fn read(message: v1::Resource) -> Result<Self, Vec<FieldError>> {
         match message.kind {
-            Some(v1::resource::Kind::Cluster(message)) => Cluster::read(message).map(Self::Cluster),
+            Some(v1::resource::Kind::Cluster(message)) => {
+                Cluster::read(message).map(|cluster| Self::Cluster(Box::new(cluster)))
+            }
             Some(v1::resource::Kind::Endpoints(message)) => {
-                Endpoints::read(message).map(Self::Endpoints)
+                Endpoints::read(message).map(|endpoints| Self::Endpoints(Box::new(endpoints)))
             }
             Some(v1::resource::Kind::Listener(message)) => {
-                Listener::read(message).map(Self::Listener)
+                Listener::read(message).map(|listener| Self::Listener(Box::new(listener)))
             }
             Some(v1::resource::Kind::Route(message)) => {
                 Route::read(message).map(|route| Self::Route(Box::new(route)))

@@ -34,10 +34,34 @@ pub struct Forward {
     pub timeout: Option<Duration>,
     /// The longest time without a byte in either direction; `None` for no limit.
     pub idle_timeout: Option<Duration>,
+    /// What the upstream sees in place of the client's path and host. Boxed, as most routes have
+    /// none.
+    pub rewrite: Option<Box<Rewrite>>,
+}
+
+/// What the upstream sees in place of the client's path and host.
+#[derive(Debug, Clone)]
+pub struct Rewrite {
     /// What becomes of the path.
     pub path: PathRewrite,
-    /// The host sent upstream in place of the client's.
+    /// The host in place of the client's.
     pub host: Option<HeaderValue>,
+}
+
+impl Forward {
+    /// What becomes of the path.
+    #[must_use]
+    pub fn path(&self) -> &PathRewrite {
+        self.rewrite
+            .as_ref()
+            .map_or(&PathRewrite::Keep, |rewrite| &rewrite.path)
+    }
+
+    /// The host sent upstream in place of the client's.
+    #[must_use]
+    pub fn host(&self) -> Option<&HeaderValue> {
+        self.rewrite.as_ref()?.host.as_ref()
+    }
 }
 
 /// A cluster and its share.
@@ -150,15 +174,9 @@ fn read_forward(check: &mut Checker, message: v1::Forward, path: Option<&PathMat
             "every weight is 0: give one cluster a weight above 0",
         );
     }
-    let rewrite = message.rewrite.unwrap_or_default();
-    let host = (!rewrite.host.is_empty())
-        .then(|| {
-            check.take(
-                || "forward.rewrite.host".into(),
-                read_authority(&rewrite.host),
-            )
-        })
-        .flatten();
+    let rewrite = message
+        .rewrite
+        .map(|rewrite| Box::new(read_rewrite(check, rewrite, path)));
     Forward {
         clusters: clusters.into(),
         timeout: read_limit(
@@ -173,6 +191,20 @@ fn read_forward(check: &mut Checker, message: v1::Forward, path: Option<&PathMat
             message.idle_timeout,
             Duration::from_secs(60),
         ),
+        rewrite,
+    }
+}
+
+fn read_rewrite(check: &mut Checker, rewrite: v1::Rewrite, path: Option<&PathMatch>) -> Rewrite {
+    let host = (!rewrite.host.is_empty())
+        .then(|| {
+            check.take(
+                || "forward.rewrite.host".into(),
+                read_authority(&rewrite.host),
+            )
+        })
+        .flatten();
+    Rewrite {
         path: read_path_rewrite(check, rewrite.path, path),
         host,
     }

@@ -12,7 +12,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::detect::{Protocol, detect};
+use super::{
+    detect::{Protocol, detect},
+    streams::{Counted, Streams},
+};
 use crate::{
     http::{Connection, Downstream, exchange},
     http1::{self, DrainWatch, ServerConfig},
@@ -37,6 +40,9 @@ impl Drains {
     }
 }
 
+/// How often a client with streams open is asked whether it is still there.
+const PING: Duration = Duration::from_secs(30);
+
 /// How long a connection may take over its first bytes.
 const FIRST_BYTES: Duration = Duration::from_secs(10);
 
@@ -49,6 +55,7 @@ pub(super) async fn serve(
 ) -> Result<(), BoxError> {
     stream.set_nodelay(true)?;
     let detected = tokio::select! {
+        biased;
         detected = tokio::time::timeout(FIRST_BYTES, detect(stream)) => detected,
         // Nothing was begun: there is nothing to finish.
         () = drain.token.cancelled() => return Ok(()),
@@ -93,21 +100,28 @@ async fn http2<I>(
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let streams = Rc::new(Streams::default());
+    let counted = streams.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let connection = connection.clone();
-        async move { Ok::<_, Infallible>(exchange(&connection, request.map(Downstream::Http2)).await) }
+        let (connection, open) = (connection.clone(), counted.open());
+        async move {
+            let response = exchange(&connection, request.map(Downstream::Http2)).await;
+            Ok::<_, Infallible>(response.map(|body| Counted { body, _open: open }))
+        }
     });
     let mut serving = pin!(
         hyper::server::conn::http2::Builder::new(OnThisWorker)
             .timer(TokioTimer::new())
-            .keep_alive_interval(settings.idle_timeout)
+            .keep_alive_interval(PING)
             .max_concurrent_streams(128)
             .serve_connection(TokioIo::new(io), service)
     );
     tokio::select! {
         result = serving.as_mut() => return Ok(result?),
-        () = drain.cancelled() => serving.as_mut().graceful_shutdown(),
+        () = drain.cancelled() => {}
+        () = streams.idle(settings.idle_timeout) => {}
     }
+    serving.as_mut().graceful_shutdown();
     Ok(serving.await?)
 }
 

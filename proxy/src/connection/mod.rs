@@ -2,6 +2,7 @@
 
 mod detect;
 mod http;
+mod streams;
 
 use std::{net::SocketAddr, rc::Rc};
 

@@ -103,7 +103,7 @@ fn prepare(
     }
     headers::add_via(fields, received);
     headers::add_forwarded(fields, connection.peer.ip(), host.as_ref());
-    let host = rule.host.clone().or(host);
+    let host = rule.host().cloned().or(host);
     fields.insert(
         header::HOST,
         host.unwrap_or_else(|| HeaderValue::from_static("")),
@@ -113,7 +113,7 @@ fn prepare(
 
 /// Puts the upstream's path in place of the client's target, in origin form.
 fn rewrite_target(parts: &mut Parts, bound: &BoundRoute, rule: &Forward) -> Result<(), Failure> {
-    if rule.path == PathRewrite::Keep && parts.uri.authority().is_none() {
+    if *rule.path() == PathRewrite::Keep && parts.uri.authority().is_none() {
         return Ok(());
     }
     let before = std::mem::take(&mut parts.uri).into_parts().path_and_query;

@@ -25,7 +25,7 @@ pub fn upstream_path(
     original: &PathAndQuery,
 ) -> Result<Option<PathAndQuery>, InvalidUri> {
     let path = original.path();
-    let new = match &forward.path {
+    let new = match forward.path() {
         PathRewrite::Keep => None,
         PathRewrite::Prefix(prefix) => replace_prefix(prefix, matched, path),
         PathRewrite::Template(template) => fill(template, matched, path),

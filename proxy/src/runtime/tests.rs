@@ -23,7 +23,7 @@ fn update(before: &Resources, revision: u64, yaml: &str) -> Update {
     changes.extend(documents.into_iter().map(|(_, resource)| {
         Change::Put(Arc::new(Entry {
             resource,
-            data: Version(revision.to_string().into()),
+            data: Version::from(revision),
         }))
     }));
     let changed = changes.iter().map(Change::id).collect();

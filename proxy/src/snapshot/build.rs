@@ -115,7 +115,7 @@ impl Snapshot {
                 .resources
                 .get(&Id::new(Kind::Endpoints, id.name.clone()));
             let endpoints = endpoints.and_then(|entry| match &entry.resource {
-                Resource::Endpoints(endpoints) => Some(endpoints),
+                Resource::Endpoints(endpoints) => Some(&**endpoints),
                 _ => None,
             });
             let cluster = Some(Arc::new(Cluster::new(resource, endpoints, counters)));

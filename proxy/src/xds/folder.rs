@@ -210,7 +210,7 @@ fn candidate(
     held: &Held,
 ) -> Result<Option<Candidate>, Vec<FieldError>> {
     let revision = held.revision().next_counted(found.time_ms);
-    let version = Version(revision.number.to_string().into());
+    let version = Version::from(revision.number);
     let put = |(id, read): (&Id, &Read)| {
         let edit = Edit::Put {
             resource: read.resource.clone(),

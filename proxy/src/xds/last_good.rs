@@ -24,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     held::{Candidate, Edit, Held, Revision},
-    push::Versions,
     session::join,
 };
+use crate::snapshot::Version;
 
 /// The file's name in the state folder.
 pub const FILE_NAME: &str = "last-good.bin";
@@ -185,7 +185,7 @@ fn encode(fleet: &str, saved: &Saved) -> io::Result<Vec<u8>> {
             .wire(&id)
             .ok_or_else(|| io::Error::other(format!("the bytes of {id} are not held")))?;
         out.put_u8(code(id.kind));
-        put_slice(&mut out, entry.data.0.as_bytes())?;
+        put_slice(&mut out, entry.data.to_string().as_bytes())?;
         put_slice(&mut out, wire)?;
     }
     let (header, body) = out.split_at_mut(HEADER);
@@ -240,7 +240,6 @@ fn decode(mut bytes: &[u8], fleet: &str) -> Result<Saved, LoadError> {
     let server = Arc::from(get_str(body).ok_or(SHORT)?);
     let count = body.try_get_u64_le().map_err(|_| SHORT)?;
     let mut edits = BTreeMap::new();
-    let mut versions = Versions::default();
     let mut faults = Vec::new();
     for _ in 0..count {
         let of = body.try_get_u8().map_err(|_| SHORT)?;
@@ -248,7 +247,7 @@ fn decode(mut bytes: &[u8], fleet: &str) -> Result<Saved, LoadError> {
             .into_iter()
             .find(|kind| code(*kind) == of)
             .ok_or(LoadError::Damaged("a resource is of an unknown kind"))?;
-        let version = versions.intern(get_str(body).ok_or(SHORT)?);
+        let version = Version::from(get_str(body).ok_or(SHORT)?);
         let wire = get_slice(body).ok_or(SHORT)?;
         match Resource::decode(kind, wire) {
             Ok(resource) => {

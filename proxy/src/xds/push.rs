@@ -1,9 +1,6 @@
 //! From the responses of one push to the configuration they ask for: pure, and all or nothing.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, HashSet};
 
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryResponse, Resource as WireResource,
@@ -50,9 +47,8 @@ impl Push {
         } else {
             self.base.revision().next_counted(0)
         };
-        let mut versions = Versions::default();
         for response in self.responses {
-            read_response(response, &mut versions, &mut edits, &mut faults);
+            read_response(response, &mut edits, &mut faults);
         }
         if faults.is_empty() {
             self.base.edit(edits, revision)
@@ -118,7 +114,6 @@ fn check_revision(
 /// Reads one response into the edits. A later response has the last word on a resource.
 fn read_response(
     response: DeltaDiscoveryResponse,
-    versions: &mut Versions,
     edits: &mut BTreeMap<Id, Edit>,
     faults: &mut Vec<FieldError>,
 ) {
@@ -140,7 +135,7 @@ fn read_response(
         }
     };
     for wire in response.resources {
-        match read_resource(kind, wire, versions) {
+        match read_resource(kind, wire) {
             Ok((id, edit)) => {
                 note(&id, faults);
                 edits.insert(id, edit);
@@ -159,11 +154,7 @@ fn read_response(
 
 /// Reads one resource. Three ways to fail: its bytes cannot be read, it cannot be named, it is not
 /// valid.
-fn read_resource(
-    kind: Kind,
-    wire: WireResource,
-    versions: &mut Versions,
-) -> Result<(Id, Edit), Vec<FieldError>> {
+fn read_resource(kind: Kind, wire: WireResource) -> Result<(Id, Edit), Vec<FieldError>> {
     let label = if wire.name.is_empty() {
         kind.plural().to_owned()
     } else {
@@ -197,7 +188,7 @@ fn read_resource(
     }
     let id = resource.id();
     let edit = Edit::Put {
-        version: versions.intern(&wire.version),
+        version: Version::from(&*wire.version),
         wire: any.value.into(),
         resource,
     };
@@ -206,21 +197,4 @@ fn read_resource(
 
 fn wrong_type(found: &str, expected: &str) -> String {
     format!("its type is \"{found}\" in a response of {expected}")
-}
-
-/// Shares the text of a version among the resources of one transaction.
-#[derive(Debug, Default)]
-pub(super) struct Versions(Option<Version>);
-
-impl Versions {
-    pub(super) fn intern(&mut self, text: &str) -> Version {
-        match &self.0 {
-            Some(last) if &*last.0 == text => last.clone(),
-            _ => {
-                let version = Version(Arc::from(text));
-                self.0 = Some(version.clone());
-                version
-            }
-        }
-    }
 }

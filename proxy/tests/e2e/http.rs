@@ -295,3 +295,84 @@ async fn ambiguous_requests_are_refused_and_nothing_of_them_reaches_the_upstream
     }
     assert!(told.try_recv().is_err(), "nothing reached the upstream");
 }
+
+/// Sends a request on a kept connection; the status of the answer. The proxy's worker, and with it
+/// its pool, is that of the connection.
+async fn ask(stream: &mut TcpStream, request: &str) -> String {
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = Vec::new();
+    loop {
+        answer.push(stream.read_u8().await.expect("an answer"));
+        let text = String::from_utf8_lossy(&answer);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
+        if length.and_then(|length| length.parse().ok()) == Some(body.len()) {
+            return head.split(' ').nth(1).expect("a status").to_owned();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_on_a_connection_that_just_closed_is_sent_again_only_if_that_is_safe() {
+    let (tell, mut told) = tokio::sync::mpsc::channel(16);
+    let upstream = Upstream::forgetful(tell).await;
+    let (_server, _proxy, web) = before(&upstream).await;
+    let mut stream = TcpStream::connect(web).await.expect("a connection");
+    let get = "GET /a HTTP/1.1\r\nhost: x\r\n\r\n";
+    assert_eq!(ask(&mut stream, get).await, "200");
+    assert_eq!(
+        ask(&mut stream, get).await,
+        "200",
+        "sent again over a new connection"
+    );
+    let post = "POST /b HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
+    assert_eq!(
+        ask(&mut stream, post).await,
+        "502",
+        "a POST may have been acted on"
+    );
+    let mut lines = Vec::new();
+    while let Ok(line) = told.try_recv() {
+        lines.push(line);
+    }
+    let lines: Vec<&str> = lines
+        .iter()
+        .map(String::as_str)
+        .filter(|l| !l.is_empty())
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "GET /a HTTP/1.1",
+            "GET /a HTTP/1.1",
+            "GET /a HTTP/1.1",
+            "POST /b HTTP/1.1"
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_that_stalls_is_broken_off_by_the_routes_idle_time_out() {
+    // Declares ten bytes, sends three, and then only waits.
+    let upstream = Upstream::stalling(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc").await;
+    let server = Server::start().await;
+    let proxy = Proxy::of(&server, "p1", "blue").await;
+    let mut route = documents::forward("r", "/", "c");
+    route["forward"]["idle_timeout"] = json!("100ms");
+    let all = [
+        documents::listener("web"),
+        documents::cluster("c", upstream.address),
+        route,
+    ];
+    server.client().commit_live(&all, 1).await;
+    let web = proxy.listener("web").await;
+    let answer = exchange(web, "GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(
+        answer.ends_with("abc"),
+        "what came was passed on, then it was broken off: {answer}"
+    );
+}

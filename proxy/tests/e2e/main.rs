@@ -11,5 +11,6 @@ mod cli;
 mod durability;
 mod http;
 mod independence;
+mod readme;
 mod refusal;
 mod support;

@@ -6,7 +6,7 @@ mod upstream;
 
 use std::time::Duration;
 
-pub use programs::{Proxy, Server, fleetway, fleetway_with_editor};
+pub use programs::{Proxy, Server, fleetway, fleetway_with_editor, run_shell};
 pub use rest::{Rest, documents};
 pub use upstream::Upstream;
 

@@ -75,6 +75,24 @@ pub async fn fleetway_with_editor(
     )
 }
 
+/// Runs a shell command with the programs in its path; its exit code, and all it printed.
+pub async fn run_shell(server: SocketAddr, folder: &Path, command: &str) -> (i32, String) {
+    let programs = program("fleetway").parent().expect("a folder").to_owned();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = Command::new("sh")
+        .args(["-c", &format!("exec 2>&1\n{command}")])
+        .current_dir(folder)
+        .env("PATH", format!("{}:{path}", programs.display()))
+        .env("FLEETWAY_SERVER", format!("http://{server}"))
+        .output();
+    let output = tokio::time::timeout(PATIENCE, output)
+        .await
+        .expect("in time")
+        .expect("it runs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    (output.status.code().unwrap_or(-1), text)
+}
+
 fn start(name: &str, args: &[&str]) -> Child {
     let mut command = Command::new(program(name));
     command

@@ -78,14 +78,36 @@ impl Upstream {
     /// Answers each connection's first request head with these bytes to the letter, then closes.
     pub async fn raw(answer: &'static [u8]) -> Self {
         Self::connections(move |mut stream| async move {
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                match stream.read_u8().await {
-                    Ok(byte) => head.push(byte),
-                    Err(_) => return,
-                }
-            }
+            read_head(&mut stream).await;
             let _ = stream.write_all(answer).await;
+        })
+        .await
+    }
+
+    /// As [`Upstream::raw`], but goes on holding the connection open.
+    pub async fn stalling(answer: &'static [u8]) -> Self {
+        Self::connections(move |mut stream| async move {
+            read_head(&mut stream).await;
+            let _ = stream.write_all(answer).await;
+            let _ = stream.read_u8().await;
+        })
+        .await
+    }
+
+    /// Answers the first request of each connection and keeps the connection; closes it at the
+    /// second request without a word, as a server does whose idle time ran out just then. Tells of
+    /// every request line.
+    pub async fn forgetful(requests: tokio::sync::mpsc::Sender<String>) -> Self {
+        Self::connections(move |mut stream| {
+            let requests = requests.clone();
+            async move {
+                let head = read_head(&mut stream).await;
+                let _ = requests.send(head).await;
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfirst";
+                let _ = stream.write_all(answer).await;
+                let head = read_head(&mut stream).await;
+                let _ = requests.send(head).await;
+            }
         })
         .await
     }
@@ -103,4 +125,20 @@ impl Upstream {
         });
         Self { address, task }
     }
+}
+
+/// Reads up to the end of a request head; its first line, empty if the connection ended first.
+async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return String::new(),
+        }
+    }
+    String::from_utf8_lossy(&head)
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
