@@ -73,7 +73,7 @@ async fn proxies(server: &Server) -> (Proxy, Proxy) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fleet_is_set_up_read_and_changed() {
+async fn a_fleet_is_set_up_from_files_and_taken_down_again() {
     let server = Server::start().await;
     let run = async |args: &[&str]| fleetway(server.rest, args).await;
     let version = env!("CARGO_PKG_VERSION");
@@ -121,6 +121,26 @@ async fn a_fleet_is_set_up_read_and_changed() {
         &again,
         &["nothing to change at revision 1 (10 unchanged)\n"],
     );
+
+    let gone = done(run(&["delete", "-f", folder, "--wait"]).await);
+    says(
+        &gone,
+        &["revision 2 (10 deleted)\nrevision 2 is live on 2 of 2"],
+    );
+    says(
+        &done(run(&["status"]).await),
+        &["2 nodes: 2 live; the newest revision is 2\n"],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_is_made_on_what_was_read_or_refused_with_the_reason() {
+    let server = Server::start().await;
+    let run = async |args: &[&str]| fleetway(server.rest, args).await;
+    let _proxies = proxies(&server).await;
+    let upstream = Upstream::named("v1").await;
+    let files = quickstart(&upstream, &upstream);
+    done(run(&["apply", "-f", path(files.path()), "--wait"]).await);
 
     // Two people take the same route; the second to write it is told.
     let route = done(run(&["get", "route", "users", "-o", "yaml"]).await);
@@ -191,19 +211,13 @@ async fn a_fleet_is_set_up_read_and_changed() {
             "    -    weight: 5\n    +    weight: 7\n",
         ],
     );
-
-    done(run(&["delete", "-f", folder, "--wait"]).await);
-    says(
-        &done(run(&["status"]).await),
-        &["2 nodes: 2 live; the newest revision is 4"],
-    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_part_of_the_fleet_refuses_is_told_and_healed() {
+async fn who_does_not_serve_a_change_is_named_with_the_reason() {
     let server = Server::start().await;
     let run = async |args: &[&str]| fleetway(server.rest, args).await;
-    let _proxies = proxies(&server).await;
+    let (_blue, green) = proxies(&server).await;
     let files = tempfile::tempdir().expect("a folder");
     let good = file(&files, "good", "{kind: Cluster, name: a}");
     done(run(&["apply", "-f", &good, "--wait"]).await);
@@ -243,4 +257,22 @@ async fn what_a_part_of_the_fleet_refuses_is_told_and_healed() {
     let status = done(run(&["status"]).await);
     says(&status, &["2 nodes: 2 live; the newest revision is 3\n"]);
     assert!(!status.contains("REJECTED"), "{status}");
+
+    // A proxy that does not answer is waited for, but not for ever.
+    green.signal("STOP");
+    let new = file(&files, "new", "{kind: Cluster, name: b}");
+    let late = failed(6, run(&["apply", "-f", &new, "--wait=1s"]).await);
+    says(
+        &late,
+        &[
+            "revision 4 is stored, but after 1s it is live on ",
+            "\n  p2 (green, PENDING, serves 3): has not ",
+        ],
+    );
+    green.signal("CONT");
+    let on_time = done(run(&["apply", "-f", &new, "--wait"]).await);
+    says(
+        &on_time,
+        &["revision 4 is live on 2 of 2 connected nodes\n"],
+    );
 }

@@ -12,10 +12,11 @@ use crate::support::{Proxy, Server, Upstream, documents};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopping_proxy_finishes_what_is_in_flight_and_exits_cleanly() {
-    let slow = Upstream::answering(|_, _| {
-        // A blocking answer stands for a slow one; the runtime has another thread.
-        let (_hold, wait) = std::sync::mpsc::channel::<()>();
-        let _ = wait.recv_timeout(Duration::from_millis(500));
+    let (finish, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let slow = Upstream::answering(move |_, _| {
+        // A blocking answer stands for a slow one; what else runs goes on on another thread.
+        tokio::task::block_in_place(|| held.lock().expect("one request").recv()).expect("word");
         http::Response::new("finished".to_owned())
     })
     .await;
@@ -41,6 +42,13 @@ async fn a_stopping_proxy_finishes_what_is_in_flight_and_exits_cleanly() {
     })
     .await;
     proxy.terminate();
+    let ready = format!("http://{}/readyz", proxy.admin);
+    crate::support::eventually("it is stopping", async || {
+        let answer = reqwest::get(&ready).await;
+        (!answer.is_ok_and(|answer| answer.status().is_success())).then_some(())
+    })
+    .await;
+    finish.send(()).expect("a request that waits");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("an answer");
     assert!(

@@ -248,9 +248,14 @@ impl Proxy {
 
     /// Asks it to stop, as a service manager does.
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
         let pid = self.child.id().expect("a running process").to_string();
         let sent = std::process::Command::new("kill")
-            .args(["-TERM", &pid])
+            .args(["-s", name, &pid])
             .status();
         assert!(sent.expect("kill runs").success());
     }
