@@ -12,7 +12,7 @@ use std::{hint::black_box, sync::Arc};
 
 use divan::Bencher;
 use fleetway_api::{Change, Entry, Kind, Resource, proto::v1};
-use fleetway_proxy::snapshot::{Live, Origin, Resources, Snapshot, Update, Version};
+use fleetway_proxy::snapshot::{Live, Origin, Received, Resources, Snapshot, Update, Version};
 use prost::Message as _;
 
 const WORKERS: usize = 2;
@@ -64,15 +64,18 @@ fn cluster(index: usize) -> Vec<u8> {
     .encode_to_vec()
 }
 
-fn put(kind: Kind, bytes: &[u8]) -> Change<Version> {
+fn put(kind: Kind, bytes: &[u8]) -> Change<Received> {
     let resource = Resource::decode(kind, bytes).unwrap_or_else(|faults| panic!("{faults:?}"));
     Change::Put(Arc::new(Entry {
         resource,
-        data: Version::from(1),
+        data: Received {
+            version: Version::from(1),
+            wire: bytes.into(),
+        },
     }))
 }
 
-fn update(before: &Resources, changes: Vec<Change<Version>>) -> Update {
+fn update(before: &Resources, changes: Vec<Change<Received>>) -> Update {
     let changed = changes.iter().map(Change::id).collect();
     let resources = before
         .apply(changes)

@@ -95,7 +95,10 @@ async fn config_dump(State(admin): State<Admin>) -> Json<Dump> {
             let mut document =
                 message.map_or(Value::Null, |message| document::write(&message, None));
             if let Value::Object(fields) = &mut document {
-                fields.insert("meta".into(), json!({"version": entry.data.to_string()}));
+                fields.insert(
+                    "meta".into(),
+                    json!({"version": entry.data.version.to_string()}),
+                );
             }
             document
         })

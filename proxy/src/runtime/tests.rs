@@ -5,13 +5,13 @@ use tokio::{
 };
 
 use super::*;
-use crate::snapshot::{Origin, Resources, Version};
+use crate::snapshot::{Origin, Received, Resources, Version};
 
 /// The update that makes of `before` what the documents say.
 fn update(before: &Resources, revision: u64, yaml: &str) -> Update {
     let documents =
         document::read_all(yaml, document::Format::Yaml, "test").expect("valid documents");
-    let mut changes: Vec<Change<Version>> = before
+    let mut changes: Vec<Change<Received>> = before
         .iter()
         .map(|entry| Change::Delete(entry.resource.id()))
         .filter(|change| {
@@ -23,7 +23,10 @@ fn update(before: &Resources, revision: u64, yaml: &str) -> Update {
     changes.extend(documents.into_iter().map(|(_, resource)| {
         Change::Put(Arc::new(Entry {
             resource,
-            data: Version::from(revision),
+            data: Received {
+                version: Version::from(revision),
+                wire: Box::default(),
+            },
         }))
     }));
     let changed = changes.iter().map(Change::id).collect();

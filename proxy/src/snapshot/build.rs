@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, sync::Arc};
 use fleetway_api::{self as api, Action, Id, Kind, Name, Resource};
 use imbl::OrdMap;
 
-use super::{BoundRoute, ListenerConfig, Resources, Slot, Snapshot, Target, Update, Version};
+use super::{BoundRoute, ListenerConfig, Received, Resources, Slot, Snapshot, Target, Update};
 use crate::{
     cluster::Cluster,
     route::{self, RouteTable},
     telemetry::{ClusterCounters, ListenerCounters},
 };
 
-type Entry = api::Entry<Version>;
+type Entry = api::Entry<Received>;
 type Table = RouteTable<BoundRoute>;
 
 /// Routes that come into a table or leave it.

@@ -2,13 +2,15 @@
 
 mod build;
 mod live;
+mod version;
 
-use std::{fmt, future::Future, net::SocketAddr, sync::Arc};
+use std::{future::Future, net::SocketAddr, sync::Arc};
 
 use fleetway_api::{self as api, FieldError, HttpListener, Id, Name, Resource, ResourceSet, Route};
 use imbl::OrdMap;
 pub use live::Live;
 use smallvec::SmallVec;
+pub use version::{Received, Version};
 
 use crate::{
     cluster::Cluster,
@@ -16,44 +18,8 @@ use crate::{
     telemetry::ListenerCounters,
 };
 
-/// The resources of a proxy, valid together, each with its version as the server gave it.
-pub type Resources = ResourceSet<Version>;
-
-/// A version as the server gave it: opaque, a decimal revision where the server is Fleetway's.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Version(Text);
-
-/// A decimal number, as a revision is, takes no memory of its own.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Text {
-    Number(u64),
-    Other(Arc<str>),
-}
-
-impl From<&str> for Version {
-    fn from(text: &str) -> Self {
-        let number = text
-            .parse()
-            .ok()
-            .filter(|number: &u64| number.to_string() == text);
-        Self(number.map_or_else(|| Text::Other(text.into()), Text::Number))
-    }
-}
-
-impl From<u64> for Version {
-    fn from(number: u64) -> Self {
-        Self(Text::Number(number))
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Text::Number(number) => write!(f, "{number}"),
-            Text::Other(text) => f.write_str(text),
-        }
-    }
-}
+/// The resources of a proxy, valid together, each with what it was read from.
+pub type Resources = ResourceSet<Received>;
 
 /// Where a configuration came from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -145,7 +111,7 @@ pub struct ListenerConfig {
     pub counters: Arc<ListenerCounters>,
     /// Whether `table` is its own, for routes that name it.
     has_own_table: bool,
-    entry: Arc<api::Entry<Version>>,
+    entry: Arc<api::Entry<Received>>,
 }
 
 /// Where a cluster stands in a snapshot: an index instead of a name to look up for each request.
@@ -172,7 +138,7 @@ pub struct Target {
 /// A route with its clusters looked up.
 #[derive(Debug)]
 pub struct BoundRoute {
-    entry: Arc<api::Entry<Version>>,
+    entry: Arc<api::Entry<Received>>,
     targets: SmallVec<[Target; 1]>,
 }
 

@@ -29,7 +29,7 @@ use super::{
     held::{Candidate, Edit, Held},
     lines,
 };
-use crate::snapshot::{Apply, Origin, Version};
+use crate::snapshot::{Apply, Origin, Received, Version};
 
 /// Changes are taken together until nothing has changed for this long.
 const QUIET: Duration = Duration::from_millis(100);
@@ -128,7 +128,7 @@ struct Documents {
 struct Read {
     file: String,
     resource: Resource,
-    wire: Arc<[u8]>,
+    wire: Box<[u8]>,
 }
 
 /// Reads every resource file.
@@ -214,9 +214,11 @@ fn candidate(
     let put = |(id, read): (&Id, &Read)| {
         let edit = Edit::Put {
             resource: read.resource.clone(),
-            // The version of a file's resource is the reload that last changed it.
-            version: version.clone(),
-            wire: read.wire.clone(),
+            received: Received {
+                // The version of a file's resource is the reload that last changed it.
+                version: version.clone(),
+                wire: read.wire.clone(),
+            },
         };
         (id.clone(), edit)
     };
@@ -237,10 +239,14 @@ fn candidate(
         .map(|entry| entry.resource.id())
         .filter(|id| !found.documents.get(id).is_some_and(mine))
         .map(|id| (id, Edit::Remove));
+    let is_held = |id: &Id, read: &Read| {
+        let entry = held.resources().get(id);
+        entry.is_some_and(|entry| entry.data.wire == read.wire)
+    };
     let puts = found
         .documents
         .iter()
-        .filter(|(id, read)| mine(read) && held.wire(id) != Some(&read.wire))
+        .filter(|(id, read)| mine(read) && !is_held(id, read))
         .map(put);
     let candidate = held.edit(gone.chain(puts).collect(), revision)?;
     Ok((!candidate.changed.is_empty()).then_some(candidate))

@@ -1,20 +1,18 @@
-//! The configuration a proxy holds: the valid set, the bytes it was read from, its revision.
+//! The configuration a proxy holds: the valid set and its revision.
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
-use fleetway_api::{Change, Entry, FieldError, Id, Kind, Name, Resource, proto::v1};
-use imbl::OrdMap;
+use fleetway_api::{Change, Entry, FieldError, Id, Kind, Resource, proto::v1};
 
-use crate::snapshot::{Resources, Version};
+use crate::snapshot::{Received, Resources};
 
 /// A configuration, whole and valid. Immutable, and cheap to clone: the sets share structure.
 #[derive(Debug, Clone, Default)]
 pub struct Held {
     resources: Resources,
-    wire: [OrdMap<Name, Arc<[u8]>>; 4],
     revision: Revision,
 }
 
@@ -48,8 +46,7 @@ pub(super) enum Edit {
     /// It is put in place.
     Put {
         resource: Resource,
-        version: Version,
-        wire: Arc<[u8]>,
+        received: Received,
     },
     /// It is removed, if it is there.
     Remove,
@@ -76,16 +73,11 @@ impl Held {
         self.revision
     }
 
-    /// The protobuf encoding a resource was read from.
-    #[must_use]
-    pub fn wire(&self, id: &Id) -> Option<&Arc<[u8]>> {
-        self.wire_of(id.kind).get(&id.name)
-    }
-
     /// The message of a resource, as a dump of the configuration prints it.
     #[must_use]
     pub fn message(&self, id: &Id) -> Option<v1::Resource> {
-        fleetway_api::decode_message(id.kind, self.wire(id)?).ok()
+        let entry = self.resources.get(id)?;
+        fleetway_api::decode_message(id.kind, &entry.data.wire).ok()
     }
 
     /// What a new stream reports as `initial_resource_versions`.
@@ -94,7 +86,7 @@ impl Held {
         self.resources
             .of(kind)
             .iter()
-            .map(|(name, entry)| (name.to_string(), entry.data.to_string()))
+            .map(|(name, entry)| (name.to_string(), entry.data.version.to_string()))
             .collect()
     }
 
@@ -114,26 +106,18 @@ impl Held {
         let mut changes = Vec::with_capacity(edits.len());
         for (id, edit) in edits {
             match edit {
-                Edit::Put {
-                    resource,
-                    version,
-                    wire,
-                } => {
-                    let same_version = |entry: &Arc<Entry<Version>>| entry.data == version;
-                    if self.resources.get(&id).is_some_and(same_version)
-                        && self.wire(&id) == Some(&wire)
-                    {
+                Edit::Put { resource, received } => {
+                    let before = self.resources.get(&id);
+                    if before.is_some_and(|entry| entry.data == received) {
                         continue;
                     }
-                    held.wire_of_mut(id.kind)
-                        .insert(resource.name().clone(), wire);
                     changes.push(Change::Put(Arc::new(Entry {
                         resource,
-                        data: version,
+                        data: received,
                     })));
                 }
                 Edit::Remove => {
-                    if held.wire_of_mut(id.kind).remove(&id.name).is_none() {
+                    if self.resources.get(&id).is_none() {
                         continue;
                     }
                     changes.push(Change::Delete(id.clone()));
@@ -146,25 +130,5 @@ impl Held {
             .apply(changes)
             .map_err(|rejection| rejection.errors)?;
         Ok(Candidate { held, changed })
-    }
-
-    fn wire_of(&self, kind: Kind) -> &OrdMap<Name, Arc<[u8]>> {
-        let [clusters, endpoints, listeners, routes] = &self.wire;
-        match kind {
-            Kind::Cluster => clusters,
-            Kind::Endpoints => endpoints,
-            Kind::Listener => listeners,
-            Kind::Route => routes,
-        }
-    }
-
-    fn wire_of_mut(&mut self, kind: Kind) -> &mut OrdMap<Name, Arc<[u8]>> {
-        let [clusters, endpoints, listeners, routes] = &mut self.wire;
-        match kind {
-            Kind::Cluster => clusters,
-            Kind::Endpoints => endpoints,
-            Kind::Listener => listeners,
-            Kind::Route => routes,
-        }
     }
 }

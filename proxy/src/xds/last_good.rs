@@ -26,7 +26,7 @@ use super::{
     held::{Candidate, Edit, Held, Revision},
     session::join,
 };
-use crate::snapshot::Version;
+use crate::snapshot::{Received, Version};
 
 /// The file's name in the state folder.
 pub const FILE_NAME: &str = "last-good.bin";
@@ -180,12 +180,9 @@ fn encode(fleet: &str, saved: &Saved) -> io::Result<Vec<u8>> {
     put_slice(&mut out, server.as_bytes())?;
     out.put_u64_le(held.resources().len() as u64);
     for entry in held.resources().iter() {
-        let id = entry.resource.id();
-        let wire = held
-            .wire(&id)
-            .ok_or_else(|| io::Error::other(format!("the bytes of {id} are not held")))?;
-        out.put_u8(code(id.kind));
-        put_slice(&mut out, entry.data.to_string().as_bytes())?;
+        let Received { version, wire } = &entry.data;
+        out.put_u8(code(entry.resource.kind()));
+        put_slice(&mut out, version.to_string().as_bytes())?;
         put_slice(&mut out, wire)?;
     }
     let (header, body) = out.split_at_mut(HEADER);
@@ -252,15 +249,11 @@ fn decode(mut bytes: &[u8], fleet: &str) -> Result<Saved, LoadError> {
         match Resource::decode(kind, wire) {
             Ok(resource) => {
                 let id: Id = resource.id();
-                let wire = Arc::from(wire);
-                edits.insert(
-                    id,
-                    Edit::Put {
-                        resource,
-                        version,
-                        wire,
-                    },
-                );
+                let received = Received {
+                    version,
+                    wire: wire.into(),
+                };
+                edits.insert(id, Edit::Put { resource, received });
             }
             Err(found) => faults.extend(found),
         }

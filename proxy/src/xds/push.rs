@@ -12,7 +12,7 @@ use fleetway_api::{
 use prost::Message as _;
 
 use super::held::{Candidate, Edit, Held, Revision};
-use crate::snapshot::Version;
+use crate::snapshot::{Received, Version};
 
 /// The name of the barrier, the one resource of its type.
 pub(super) const BARRIER: &str = "revision";
@@ -188,8 +188,10 @@ fn read_resource(kind: Kind, wire: WireResource) -> Result<(Id, Edit), Vec<Field
     }
     let id = resource.id();
     let edit = Edit::Put {
-        version: Version::from(&*wire.version),
-        wire: any.value.into(),
+        received: Received {
+            version: Version::from(&*wire.version),
+            wire: any.value.into(),
+        },
         resource,
     };
     Ok((id, edit))

@@ -115,9 +115,8 @@ pub(super) fn contents(held: &Held) -> BTreeMap<String, (String, Vec<u8>)> {
     held.resources()
         .iter()
         .map(|entry| {
-            let id = entry.resource.id();
-            let wire = held.wire(&id).unwrap().to_vec();
-            (id.to_string(), (entry.data.to_string(), wire))
+            let received = (entry.data.version.to_string(), entry.data.wire.to_vec());
+            (entry.resource.id().to_string(), received)
         })
         .collect()
 }

@@ -125,7 +125,7 @@ async fn an_edit_is_one_update_of_what_changed() {
     let held = follower.status.held();
     let version = |name: &str| {
         let id = Id::new(fleetway_api::Kind::Route, name.parse().unwrap());
-        held.resources().get(&id).unwrap().data.to_string()
+        held.resources().get(&id).unwrap().data.version.to_string()
     };
     assert_eq!((version("a").as_str(), version("b").as_str()), ("1", "2"));
 

@@ -1,0 +1,48 @@
+//! What a proxy knows of where a resource came from.
+
+use std::{fmt, sync::Arc};
+
+/// What a resource was read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Its version.
+    pub version: Version,
+    /// Its protobuf encoding, for the last good configuration on disk and for `/config_dump`.
+    pub wire: Box<[u8]>,
+}
+
+/// A version as the server gave it: opaque, a decimal revision where the server is Fleetway's.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Version(Text);
+
+/// A decimal number, as a revision is, takes no memory of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Text {
+    Number(u64),
+    Other(Arc<str>),
+}
+
+impl From<&str> for Version {
+    fn from(text: &str) -> Self {
+        let number = text
+            .parse()
+            .ok()
+            .filter(|number: &u64| number.to_string() == text);
+        Self(number.map_or_else(|| Text::Other(text.into()), Text::Number))
+    }
+}
+
+impl From<u64> for Version {
+    fn from(number: u64) -> Self {
+        Self(Text::Number(number))
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Text::Number(number) => write!(f, "{number}"),
+            Text::Other(text) => f.write_str(text),
+        }
+    }
+}
