@@ -52,7 +52,7 @@ pub struct ResourceSet<T> {
     /// Who refers to a resource. Nobody: no entry.
     referrers: HashMap<Id, OrdSet<Id>>,
     /// Who claims what, by hash. One claimant is the rule; more are told apart when they meet.
-    claims: HashMap<Claim, SmallVec<[Id; 1]>>,
+    claims: OrdMap<Claim, SmallVec<[Id; 1]>>,
 }
 
 impl<T> Clone for ResourceSet<T> {
@@ -70,7 +70,7 @@ impl<T> Default for ResourceSet<T> {
         Self {
             kinds: Default::default(),
             referrers: HashMap::default(),
-            claims: HashMap::default(),
+            claims: OrdMap::default(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The validated conditions of a route.
 
+use std::sync::Arc;
+
 use fleetway_proto::v1;
 use http::{HeaderName, Method};
 use regex::{Regex, RegexBuilder};
@@ -17,10 +19,10 @@ const MAX_REGEX: usize = 1 << 20;
 /// Which paths a route takes. Paths are compared without their query.
 #[derive(Debug, Clone)]
 pub enum PathMatch {
-    /// The whole path.
-    Exact(Box<str>),
+    /// The whole path. Shared, as a route table keeps it too.
+    Exact(Arc<str>),
     /// Whole leading segments, held without a slash at the end; empty takes every path.
-    Prefix(Box<str>),
+    Prefix(Arc<str>),
     /// Segments with captures.
     Template(Template),
     /// A regular expression, anchored at both ends.

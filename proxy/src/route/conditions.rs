@@ -26,7 +26,7 @@ impl<T: Routed> Slot<T> {
         let route = entry.route();
         Self {
             text: match &route.path {
-                PathMatch::Exact(text) | PathMatch::Prefix(text) => Arc::from(&**text),
+                PathMatch::Exact(text) | PathMatch::Prefix(text) => text.clone(),
                 PathMatch::Template(_) | PathMatch::Regex(_) => Arc::default(),
             },
             priority: route.priority,
