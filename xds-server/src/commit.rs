@@ -14,7 +14,7 @@ use fleetway_api::{
 use tokio::sync::watch;
 
 use crate::{
-    snapshot::{Encoded, Entry, Snapshot, Stored},
+    snapshot::{Encoded, Entry, Epoch, Snapshot, Stored},
     store::{Commit, Receipt, Record, Store, StoreError},
 };
 
@@ -124,8 +124,13 @@ impl Committer {
         for record in loaded.records {
             entries.push(Arc::new(restore(record)?));
         }
+        let epoch = Epoch {
+            first: loaded.revision + 1,
+            id: rand::random(),
+        };
         let snapshot = Snapshot::restored(loaded.revision, loaded.time_ms, entries)
-            .map_err(|rejection| StoreError::Format(unacceptable(&rejection.errors)))?;
+            .map_err(|rejection| StoreError::Format(unacceptable(&rejection.errors)))?
+            .with_history(loaded.history.and(epoch));
         Ok(Self {
             store,
             writing: Mutex::new(()),
@@ -207,6 +212,10 @@ impl Committer {
             self.store.commit(&Commit {
                 revision: &staged.revision,
                 records: &staged.records,
+                epoch: next
+                    .history()
+                    .newest()
+                    .filter(|epoch| epoch.first == number),
                 receipt: receipt.as_ref().map(|(key, receipt)| (*key, receipt)),
             })?;
             self.current.send_replace(next.clone());

@@ -297,8 +297,8 @@ impl<'a, A: Apply + Sync> Stream<'a, A> {
             Ok(held) => {
                 let revision = held.revision();
                 self.progressed |= revision != self.held.revision();
-                *self.held = held;
                 tracing::debug!(server = %self.server.address, revision = revision.number, "applied");
+                *self.held = held;
                 Ok(())
             }
             Err(faults) => {

@@ -224,7 +224,7 @@ fn candidate(
     };
     let all = found.documents.iter().map(put);
     Held::default()
-        .edit(all.collect(), revision)
+        .edit(all.collect(), revision.clone())
         .map_err(|faults| {
             let named = |fault: FieldError| match found.file_of(&fault.resource) {
                 Some(file) => in_file(file, fault),

@@ -7,7 +7,7 @@ use std::{
 
 use fleetway_api::{Change, Entry, FieldError, Id, Kind, Resource, proto::v1};
 
-use crate::snapshot::{Received, Resources};
+use crate::snapshot::{Received, Resources, Version};
 
 /// A configuration, whole and valid. Immutable, and cheap to clone: the sets share structure.
 #[derive(Debug, Clone, Default)]
@@ -17,25 +17,25 @@ pub struct Held {
 }
 
 /// Which revision a configuration is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Revision {
     /// Its number; 0 for the empty beginning.
     pub number: u64,
     /// When it was committed, in milliseconds since 1970; 0 where unknown.
     pub time_ms: i64,
-    /// The number is counted by this proxy, since its source has none. It means nothing to a
-    /// server and is not reported to one.
-    pub counted: bool,
+    /// The version its barrier had, which tells the server more than the number: whether it is one
+    /// of its own. `None` where this proxy counts by itself, since its source has no revisions.
+    pub version: Option<Version>,
 }
 
 impl Revision {
     /// The revision after this one, for a source that has no numbers.
     #[must_use]
-    pub(super) const fn next_counted(self, time_ms: i64) -> Self {
+    pub(super) const fn next_counted(&self, time_ms: i64) -> Self {
         Self {
             number: self.number.saturating_add(1),
             time_ms,
-            counted: true,
+            version: None,
         }
     }
 }
@@ -69,8 +69,8 @@ impl Held {
 
     /// Which revision it is.
     #[must_use]
-    pub const fn revision(&self) -> Revision {
-        self.revision
+    pub const fn revision(&self) -> &Revision {
+        &self.revision
     }
 
     /// The message of a resource, as a dump of the configuration prints it.

@@ -175,7 +175,8 @@ fn encode(fleet: &str, saved: &Saved) -> io::Result<Vec<u8>> {
     out.put_bytes(0, HEADER);
     out.put_u64_le(revision.number);
     out.put_i64_le(revision.time_ms);
-    out.put_u8(u8::from(revision.counted));
+    let version = revision.version.as_ref().map(Version::to_string);
+    put_slice(&mut out, version.unwrap_or_default().as_bytes())?;
     put_slice(&mut out, fleet.as_bytes())?;
     put_slice(&mut out, server.as_bytes())?;
     out.put_u64_le(held.resources().len() as u64);
@@ -225,7 +226,9 @@ fn decode(mut bytes: &[u8], fleet: &str) -> Result<Saved, LoadError> {
     let revision = Revision {
         number: body.try_get_u64_le().map_err(|_| SHORT)?,
         time_ms: body.try_get_i64_le().map_err(|_| SHORT)?,
-        counted: body.try_get_u8().map_err(|_| SHORT)? != 0,
+        version: Some(get_str(body).ok_or(SHORT)?)
+            .filter(|version| !version.is_empty())
+            .map(Version::from),
     };
     let found = get_str(body).ok_or(SHORT)?;
     if found != fleet {

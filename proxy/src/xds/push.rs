@@ -41,7 +41,7 @@ impl Push {
             let barrier = self.responses.pop().unwrap_or_default();
             let revision = read_barrier(&barrier, &mut faults);
             for response in &self.responses {
-                check_revision(response, revision, &mut faults);
+                check_revision(response, revision.as_ref(), &mut faults);
             }
             revision.unwrap_or_default()
         } else {
@@ -83,7 +83,7 @@ fn read_barrier(
         Ok(revision) => Some(Revision {
             number: revision.number,
             time_ms: revision.time_ms,
-            counted: false,
+            version: Some(Version::from(&*wire.version)),
         }),
         Err(error) => {
             fault(format!("cannot be decoded: {error}"));
@@ -95,7 +95,7 @@ fn read_barrier(
 /// A response belongs to its barrier: one of another revision would make half of that visible.
 fn check_revision(
     response: &DeltaDiscoveryResponse,
-    barrier: Option<Revision>,
+    barrier: Option<&Revision>,
     faults: &mut Vec<FieldError>,
 ) {
     let Some(barrier) = barrier else { return };

@@ -102,12 +102,10 @@ impl Session {
             })
             .collect();
         let mut barrier = subscription(type_url::REVISION);
-        let revision = held.revision();
-        if revision.number > 0 && !revision.counted {
-            let number = revision.number.to_string();
+        if let Some(version) = &held.revision().version {
             barrier
                 .initial_resource_versions
-                .insert(BARRIER.to_owned(), number);
+                .insert(BARRIER.to_owned(), version.to_string());
         }
         requests.push(barrier);
         if let Some(first) = requests.first_mut() {

@@ -121,7 +121,7 @@ impl Status {
         self.report.send_modify(|report| {
             report.served = Some(Served {
                 origin,
-                revision: held.revision(),
+                revision: held.revision().clone(),
                 applied_ms: now_ms(),
                 resources: held.resources().len(),
             });

@@ -82,7 +82,7 @@ pub(super) fn barrier(revision: u64, nonce: &str) -> DeltaDiscoveryResponse {
         nonce: nonce.to_owned(),
         resources: vec![WireResource {
             name: BARRIER.to_owned(),
-            version: revision.to_string(),
+            version: format!("{revision}@5a"),
             resource: Some(Any {
                 type_url: type_url::REVISION.to_owned(),
                 value: message.encode_to_vec(),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Proxy, Server, documents};
+use crate::support::{Proxy, Server, documents, eventually};
 
 async fn text(url: &str) -> String {
     reqwest::get(url)
@@ -30,7 +30,7 @@ async fn a_proxy_serves_on_without_its_server_and_restarts_from_its_disk() {
         "kept"
     );
     // What is written to disk is written beside the requests; the last of it is waited for.
-    crate::support::eventually("the last good configuration is on disk", async || {
+    eventually("the last good configuration is on disk", async || {
         proxy.has_on_disk("kept").then_some(())
     })
     .await;
@@ -55,6 +55,31 @@ async fn a_proxy_serves_on_without_its_server_and_restarts_from_its_disk() {
         text(&format!("http://{}/", proxy.listener("web").await)).await,
         "new"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_store_takes_nothing_from_proxies_and_its_numbers_are_not_mistaken_for_new_ones() {
+    let mut server = Server::start().await;
+    let proxy = Proxy::of(&server, "p1", "blue").await;
+    let with = |body| {
+        [
+            documents::listener("web"),
+            documents::respond("r", "/", body),
+        ]
+    };
+    server.client().commit_live(&with("of the old"), 1).await;
+    let url = format!("http://{}/", proxy.listener("web").await);
+
+    server.lose_store().await;
+    eventually("the proxy is connected", async || {
+        let nodes = server.client().get("/v1/nodes").await;
+        (nodes["items"].get(0)?.get("state")? == "PENDING").then_some(())
+    })
+    .await;
+    assert_eq!(text(&url).await, "of the old");
+    // Revision 1 again, with a route of version 1 again.
+    assert_eq!(server.client().commit_live(&with("of the new"), 1).await, 1);
+    assert_eq!(text(&url).await, "of the new");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -95,19 +120,19 @@ async fn a_folder_of_files_is_served_and_watched_and_a_bad_edit_changes_nothing(
     let url = format!("http://{}/", proxy.listener("web").await);
     assert_eq!(text(&url).await, "first");
     write("second");
-    crate::support::eventually("the edit is served", async || {
+    eventually("the edit is served", async || {
         (text(&url).await == "second").then_some(())
     })
     .await;
     write("[not, a, body]");
-    crate::support::eventually("the fault is told", async || {
+    eventually("the fault is told", async || {
         let (_, dump) = proxy.page("/config_dump").await;
         dump.contains("respond.body").then_some(())
     })
     .await;
     assert_eq!(text(&url).await, "second");
     write("third");
-    crate::support::eventually("the mended file is served", async || {
+    eventually("the mended file is served", async || {
         (text(&url).await == "third").then_some(())
     })
     .await;

@@ -63,6 +63,8 @@ pub struct Session {
     confirmed: Option<u64>,
     /// The revision the client said it has when it came back.
     claimed: Option<u64>,
+    /// The client holds what another store gave it.
+    foreign: bool,
     /// A refused revision, not to be sent again unasked.
     held: Option<u64>,
     /// The client asked for something since.
@@ -88,6 +90,7 @@ impl Session {
             push: None,
             confirmed: None,
             claimed: None,
+            foreign: false,
             held: None,
             asked: false,
             refusal: None,
@@ -390,13 +393,27 @@ impl Session {
         check_names(&subscription, &request.type_url)?;
         self.revision = Some(subscription);
         self.asked = true;
-        self.claimed = request
-            .initial_resource_versions
-            .get(BARRIER_NAME)
-            .and_then(|version| version.parse().ok())
+        let version = request.initial_resource_versions.get(BARRIER_NAME);
+        let position = version.and_then(|version| version.parse().ok());
+        let position = position.filter(|position| self.snapshot.follows(*position));
+        // Who did not announce the barrier has been served on this stream already.
+        if position.is_none() && self.announced_barrier {
+            self.disbelieve_versions();
+        }
+        self.foreign = version.is_some() && position.is_none();
+        self.claimed = position
+            .map(|position| position.number)
             // Of the newest one only an acknowledgement is believed.
             .filter(|claimed| *claimed < self.snapshot.revision());
         Ok(())
+    }
+
+    /// What the client has is not of this store's history, so its versions say nothing even where
+    /// the numbers are equal: it is sent everything.
+    fn disbelieve_versions(&mut self) {
+        for tracked in self.kinds.iter_mut().flatten() {
+            tracked.subscription.owe_everything();
+        }
     }
 
     fn on_unknown(&mut self, request: &DeltaDiscoveryRequest) -> Result<(), Close> {
@@ -438,6 +455,9 @@ impl Session {
         }
         let push = match self.mode() {
             Mode::Waiting => None,
+            // An empty store that never held anything, more likely by mishap than by intent, does
+            // not take from proxies what they serve: they wait for its first revision.
+            Mode::Barrier if self.foreign && self.snapshot.revision() == 0 => return,
             Mode::Barrier => self.begin_whole(now_ms),
             Mode::Plain => {
                 let push = self.begin_stepwise(now_ms);
@@ -546,10 +566,11 @@ fn barrier_frame(snapshot: &Snapshot) -> bytes::Bytes {
         ..v1::Revision::default()
     };
     let value = barrier.encode_to_vec();
+    let version = snapshot.history().position(snapshot.revision());
     frame(
         type_url::REVISION,
         BARRIER_NAME,
-        snapshot.revision(),
+        &version.to_string(),
         &value,
     )
     .0

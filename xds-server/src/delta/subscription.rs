@@ -158,6 +158,14 @@ impl Subscription {
         self.drop_unwanted();
     }
 
+    /// Owes all that is subscribed to, whatever the client has of it.
+    pub fn owe_everything(&mut self) {
+        self.owed.all = self.wildcard;
+        for name in &self.names {
+            self.owed.names.insert(name.clone(), Why::Held);
+        }
+    }
+
     /// Takes what is owed, to be sent.
     pub fn take_owed(&mut self) -> Owed {
         std::mem::take(&mut self.owed)
@@ -167,6 +175,11 @@ impl Subscription {
     pub fn owe(&mut self, owed: Owed) {
         self.owed.all |= owed.all;
         self.owed.answer |= owed.answer;
+        if owed.all && !self.wildcard {
+            // The names it has kept went with all the others.
+            let names = self.names.iter().cloned();
+            self.owed.names.extend(names.map(|name| (name, Why::Held)));
+        }
         for (name, why) in owed.names {
             let known = self.owed.names.entry(name).or_insert(why);
             *known = (*known).max(why);
@@ -189,6 +202,19 @@ mod tests {
 
     fn owed(subscription: &Subscription) -> Vec<&str> {
         subscription.owed().names.keys().map(|n| &**n).collect()
+    }
+
+    #[test]
+    fn a_name_that_was_to_come_with_all_others_is_owed_when_only_it_is_left() {
+        let mut subscription = first(&["*", "a"]);
+        let taken = subscription.take_owed();
+        subscription.update(&[], &names(&["*"]));
+        subscription.owe(Owed {
+            all: taken.all,
+            ..Owed::default()
+        });
+        assert_eq!(owed(&subscription), ["a"]);
+        assert!(!subscription.owed().all);
     }
 
     #[test]

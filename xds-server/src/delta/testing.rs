@@ -73,12 +73,15 @@ pub(crate) fn next(current: &Arc<Snapshot>, edits: &[Edit]) -> Arc<Snapshot> {
 pub(crate) fn try_next(current: &Arc<Snapshot>, edits: &[Edit]) -> Option<Arc<Snapshot>> {
     let revision = current.revision() + 1;
     let time_ms = i64::try_from(revision).unwrap();
+    // Other content under the same number in another history.
+    let epoch = current.history().newest().map_or(0, |epoch| epoch.id);
+    let salt = epoch * 1_000_000 + revision;
     let changes = edits
         .iter()
         .map(|edit| match edit {
             Edit::Delete(kind, name) => Change::Delete(Id::new(*kind, Name::new(name).unwrap())),
             Edit::Put(kind, name, fleets) => {
-                let message = message(*kind, name, fleets, revision);
+                let message = message(*kind, name, fleets, salt);
                 let encoded = Encoded::new(&message, name, revision).unwrap();
                 Change::Put(Arc::new(Entry {
                     resource: Resource::read(message).unwrap(),

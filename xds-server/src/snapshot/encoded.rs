@@ -35,7 +35,7 @@ impl Encoded {
             v1::resource::Kind::Listener(message) => (Kind::Listener, message.encode_to_vec()),
             v1::resource::Kind::Route(message) => (Kind::Route, message.encode_to_vec()),
         };
-        let (frame, message_at) = frame(kind.type_url(), name, version, &value);
+        let (frame, message_at) = frame(kind.type_url(), name, &version.to_string(), &value);
         Some(Self {
             kind,
             frame,
@@ -82,8 +82,7 @@ impl Encoded {
 /// Encodes one resource of a response by hand, so that the message comes last and is not copied
 /// through an intermediate `Any`. Also gives where the message begins.
 #[must_use]
-pub fn frame(type_url: &str, name: &str, version: u64, value: &[u8]) -> (Bytes, usize) {
-    let version = version.to_string();
+pub fn frame(type_url: &str, name: &str, version: &str, value: &[u8]) -> (Bytes, usize) {
     let any = field_len(type_url.len()) + field_len(value.len());
     let total = field_len(version.len()) + field_len(name.len()) + field_len(any);
     let mut buffer = BytesMut::with_capacity(total);

@@ -2,12 +2,14 @@
 
 mod change_log;
 mod encoded;
+mod history;
 
 use std::sync::Arc;
 
 pub use change_log::{ChangeLog, LogEntry};
 pub use encoded::{Encoded, frame};
 use fleetway_api::{Change, Id, Rejection, Resource, ResourceSet};
+pub use history::{Epoch, History, Position};
 
 /// A resource as the server holds it.
 pub type Entry = fleetway_api::Entry<Stored>;
@@ -34,6 +36,7 @@ pub struct Snapshot {
     time_ms: i64,
     resources: ResourceSet<Stored>,
     log: ChangeLog,
+    history: History,
 }
 
 impl Snapshot {
@@ -54,6 +57,7 @@ impl Snapshot {
             time_ms,
             resources,
             log: ChangeLog::beginning_at(revision),
+            history: History::default(),
         })
     }
 
@@ -84,7 +88,26 @@ impl Snapshot {
             time_ms,
             resources,
             log: self.log.with(logged),
+            history: self.history.clone(),
         })
+    }
+
+    /// The same state, with the history of how it came about and of what comes next.
+    #[must_use]
+    pub fn with_history(self, history: History) -> Self {
+        Self { history, ..self }
+    }
+
+    /// How it came about.
+    #[must_use]
+    pub const fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Whether a client at `position` has been given this state, or one that led to it.
+    #[must_use]
+    pub fn follows(&self, position: Position) -> bool {
+        position.number <= self.revision && self.history.position(position.number) == position
     }
 
     /// The number of the revision.

@@ -9,6 +9,8 @@ pub use self::sled::SledStore;
 
 use fleetway_api::{Id, proto::v1};
 
+use crate::snapshot::{Epoch, History};
+
 /// A resource as a store keeps it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
@@ -31,6 +33,8 @@ pub struct Loaded {
     pub revision: u64,
     /// When it was committed; 0 for an empty store.
     pub time_ms: i64,
+    /// The runs of the server that committed.
+    pub history: History,
     /// Every resource.
     pub records: Vec<Record>,
 }
@@ -42,6 +46,8 @@ pub struct Commit<'a> {
     pub revision: &'a v1::Revision,
     /// What to store (`Some`) and remove (`None`).
     pub records: &'a [(Id, Option<Record>)],
+    /// Set with the first revision of an epoch.
+    pub epoch: Option<Epoch>,
     /// The idempotency key of the request with the answer to give when it comes again.
     pub receipt: Option<(&'a str, &'a Receipt)>,
 }

@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | `meta` | `format`, `revision` | a decimal number; number and time of the last revision |
 //! | `resources` | `routes/users` | [`StoredRecord`] |
+//! | `epochs` | number of its first revision | the epoch's id, big-endian |
 //! | `revisions` | number | [`StoredHead`] |
 //! | `changes` | number, index | `fleetway.v1.Change` |
 //! | `receipts` | idempotency key | [`StoredReceipt`] |
@@ -25,7 +26,7 @@ use std::{
 use fleetway_api::{Id, proto::v1};
 use prost::Message;
 use sled::{
-    Batch, Tree,
+    Batch, IVec, Tree,
     transaction::{
         ConflictableTransactionError, TransactionError, Transactional as _, TransactionalTree,
     },
@@ -36,6 +37,7 @@ use super::{
     files::{LOCK, Lock, sync_changed, sync_folder, wait_for_inherited_lock},
     record::{StoredHead, StoredReceipt, StoredRecord, damaged},
 };
+use crate::snapshot::Epoch;
 
 /// The format this program writes, and the newest it reads.
 const FORMAT: u64 = 1;
@@ -67,6 +69,7 @@ pub struct SledStore {
 #[derive(Debug)]
 struct Trees {
     meta: Tree,
+    epochs: Tree,
     resources: Tree,
     revisions: Tree,
     changes: Tree,
@@ -78,6 +81,7 @@ struct Trees {
 #[derive(Default)]
 struct Batches {
     meta: Batch,
+    epochs: Batch,
     resources: Batch,
     revisions: Batch,
     changes: Batch,
@@ -201,9 +205,11 @@ impl Store for SledStore {
             let (_, value) = entry?;
             records.push(decode::<StoredRecord>(&value)?.try_into()?);
         }
+        let epochs = self.trees.epochs.iter().map(|entry| read_epoch(&entry?));
         Ok(Loaded {
             revision,
             time_ms,
+            history: epochs.collect::<Result<_, _>>()?,
             records,
         })
     }
@@ -215,6 +221,10 @@ impl Store for SledStore {
             REVISION_KEY,
             write_last(revision.number, revision.time_ms).as_slice(),
         );
+        if let Some(epoch) = commit.epoch {
+            let (first, id) = (epoch.first.to_be_bytes(), epoch.id.to_be_bytes());
+            batches.epochs.insert(first.as_slice(), id.as_slice());
+        }
         let head = StoredHead::from(revision).encode_to_vec();
         batches
             .revisions
@@ -301,6 +311,7 @@ impl Trees {
     fn open(database: &sled::Db) -> Result<Self, StoreError> {
         Ok(Self {
             meta: database.open_tree("meta")?,
+            epochs: database.open_tree("epochs")?,
             resources: database.open_tree("resources")?,
             revisions: database.open_tree("revisions")?,
             changes: database.open_tree("changes")?,
@@ -313,6 +324,7 @@ impl Trees {
     fn apply(&self, batches: &Batches, expected: Option<u64>) -> Result<(), StoreError> {
         let trees = (
             &self.meta,
+            &self.epochs,
             &self.resources,
             &self.revisions,
             &self.changes,
@@ -320,11 +332,12 @@ impl Trees {
             &self.receipt_times,
         );
         let done = trees.transaction(
-            |(meta, resources, revisions, changes, receipts, receipt_times)| {
+            |(meta, epochs, resources, revisions, changes, receipts, receipt_times)| {
                 if let Some(expected) = expected {
                     check_revision(meta, expected)?;
                 }
                 meta.apply_batch(&batches.meta)?;
+                epochs.apply_batch(&batches.epochs)?;
                 resources.apply_batch(&batches.resources)?;
                 revisions.apply_batch(&batches.revisions)?;
                 changes.apply_batch(&batches.changes)?;
@@ -463,6 +476,16 @@ fn read_last(bytes: &[u8]) -> Result<(u64, i64), StoreError> {
             Ok((u64::from_be_bytes(revision), i64::from_be_bytes(time_ms)))
         }
         _ => Err(damaged("no usable revision number")),
+    }
+}
+
+fn read_epoch((first, id): &(IVec, IVec)) -> Result<Epoch, StoreError> {
+    match (first.as_ref().try_into(), id.as_ref().try_into()) {
+        (Ok(first), Ok(id)) => Ok(Epoch {
+            first: u64::from_be_bytes(first),
+            id: u64::from_be_bytes(id),
+        }),
+        _ => Err(damaged("no usable epoch")),
     }
 }
 

@@ -117,7 +117,7 @@ fn a_stream_begins_with_the_subscriptions_and_what_is_held() {
             r#"subscribe Endpoints ["*"] {}"#,
             r#"subscribe Listener ["*"] {}"#,
             r#"subscribe Route ["*"] {"r0": "7", "r1": "7"}"#,
-            r#"subscribe Revision ["*"] {"revision": "7"}"#,
+            r#"subscribe Revision ["*"] {"revision": "7@5a"}"#,
         ]
     );
     let node = requests[0].node.clone().unwrap();

@@ -176,6 +176,13 @@ impl Server {
         self.child.kill().await.expect("a process to kill");
     }
 
+    /// Starts it again on the same addresses with nothing in its store.
+    pub async fn lose_store(&mut self) {
+        self.kill().await;
+        let data = Arc::new(TempDir::new().expect("a folder"));
+        *self = Self::start_on(data, self.rest, self.xds).await;
+    }
+
     /// Starts it again on the same store and addresses.
     pub async fn restart(&mut self) {
         self.kill().await;

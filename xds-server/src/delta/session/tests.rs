@@ -14,6 +14,7 @@ use crate::delta::{
     BARRIER_FEATURE,
     testing::{delete, next, put},
 };
+use crate::snapshot::Epoch;
 
 mod model;
 
@@ -68,23 +69,19 @@ pub(super) fn nack(response: &Response, message: &str) -> DeltaDiscoveryRequest 
     }
 }
 
-/// Names and versions in a response.
-pub(super) fn resources(response: &Response) -> Vec<(String, u64)> {
-    response
-        .resources
-        .iter()
-        .map(|frame| {
-            let resource = Resource::decode(frame.clone()).unwrap();
-            (resource.name, resource.version.parse().unwrap())
-        })
+/// The resources in a response.
+pub(super) fn resources(response: &Response) -> Vec<Resource> {
+    let frames = response.resources.iter();
+    frames
+        .map(|frame| Resource::decode(frame.clone()).unwrap())
         .collect()
 }
 
 /// A response in short: `Route +a +b -c`.
 fn short(response: &Response) -> String {
     let mut text = response.type_url.rsplit('.').next().unwrap().to_owned();
-    for (name, _) in resources(response) {
-        text += &format!(" +{name}");
+    for resource in resources(response) {
+        text += &format!(" +{}", resource.name);
     }
     for name in &response.removed {
         text += &format!(" -{name}");
@@ -274,7 +271,7 @@ fn a_client_that_comes_back_is_sent_what_changed_alone() {
             (type_url::CLUSTER, vec![("c", "1")]),
             (type_url::ENDPOINTS, vec![("c", "1")]),
             (type_url::ROUTE, versions.to_vec()),
-            (type_url::REVISION, vec![("revision", "1")]),
+            (type_url::REVISION, vec![("revision", "1@0")]),
         ] {
             let names = names.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned()));
             let request = DeltaDiscoveryRequest {
@@ -294,6 +291,54 @@ fn a_client_that_comes_back_is_sent_what_changed_alone() {
         back(&[("r", "1"), ("s", "1"), ("t", "1")]),
         [listener, "Route +s -t", barrier]
     );
+}
+
+#[test]
+fn versions_of_another_history_are_not_believed_though_the_numbers_are_equal() {
+    let state =
+        Snapshot::default().with_history([Epoch { first: 1, id: 0xa }].into_iter().collect());
+    let state = next(
+        &next(&Arc::new(state), &[put(R, "r", &[])]),
+        &[put(R, "s", &[])],
+    );
+    let back = |position: &str| {
+        let mut session = open(&state, true, &EVERYTHING[1..2]);
+        for (url, names) in [
+            (type_url::ROUTE, vec![("r", "1"), ("s", "2"), ("t", "2")]),
+            (type_url::REVISION, vec![("revision", position)]),
+        ] {
+            let names = names.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned()));
+            let request = DeltaDiscoveryRequest {
+                initial_resource_versions: names.collect(),
+                ..request(url)
+            };
+            answer(&mut session, [request]);
+        }
+        settle(&mut session)
+    };
+    let barrier = "Revision +revision";
+    assert_eq!(back("2@a"), ["Route -t", barrier]);
+    for other in ["2@b", "3@a", "1@0", "2", ""] {
+        assert_eq!(back(other), ["Route +r +s -t", barrier], "{other}");
+    }
+}
+
+#[test]
+fn an_empty_store_takes_nothing_from_a_client_of_another_one() {
+    let empty = Arc::new(Snapshot::default());
+    let mut session = open(&empty, true, &EVERYTHING[1..4]);
+    let request = |position: &str| DeltaDiscoveryRequest {
+        initial_resource_versions: [("revision".to_owned(), position.to_owned())].into(),
+        ..request(type_url::REVISION)
+    };
+    answer(&mut session, [request("41@a")]);
+    assert_eq!(settle(&mut session), [""; 0]);
+    session.on_snapshot(next(&empty, &[put(L, "l", &[])]), 1);
+    assert_eq!(settle(&mut session), ["Listener +l", "Revision +revision"]);
+
+    let mut session = open(&empty, true, &EVERYTHING[1..4]);
+    answer(&mut session, [request("0@0")]);
+    assert_eq!(settle(&mut session), ["Revision +revision"]);
 }
 
 #[test]
@@ -410,7 +455,11 @@ fn large_sets_come_in_several_responses() {
             let size: usize = response.resources.iter().map(bytes::Bytes::len).sum();
             assert!(size <= crate::delta::push::RESPONSE_SIZE);
             if response.type_url == type_url::ROUTE {
-                received.extend(resources(&response).into_iter().map(|(name, _)| name));
+                received.extend(
+                    resources(&response)
+                        .into_iter()
+                        .map(|resource| resource.name),
+                );
                 responses += 1;
             }
             answer(&mut session, [ack(&response)]);

@@ -63,9 +63,15 @@ fn commit(
     records: &[(Id, Option<Record>)],
     receipt: Option<(&str, &Receipt)>,
 ) -> Result<(), StoreError> {
+    let epoch = Epoch {
+        first: revision.number,
+        id: 7,
+    };
     store.commit(&Commit {
         revision,
         records,
+        // As if the server had been started before each but the second.
+        epoch: (revision.number != 2).then_some(epoch),
         receipt,
     })
 }
@@ -90,6 +96,8 @@ fn what_was_committed_is_there_after_reopening() {
     let store = SledStore::open(dir.path()).unwrap();
     let loaded = store.load().unwrap();
     assert_eq!((loaded.revision, loaded.time_ms), (2, 20));
+    let epochs = [1, 2, 0].map(|number| loaded.history.position(number).epoch);
+    assert_eq!(epochs, [7, 7, 0]);
     assert_eq!(loaded.records, [b.1.unwrap()]);
     assert_eq!(store.revision(2).unwrap(), Some(revision(2, 20, 300)));
     assert_eq!(store.revision(3).unwrap(), None);

@@ -9,7 +9,7 @@ use crate::delta::{
     subscription::WILDCARD,
     testing::{Edit, try_next},
 };
-use crate::snapshot::visible;
+use crate::snapshot::{Epoch, visible};
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const FLEETS: [&[&str]; 4] = [&[], &["a"], &["b"], &["a", "b"]];
@@ -61,7 +61,9 @@ struct Client {
     barrier: bool,
     wildcard: BTreeMap<Kind, bool>,
     names: BTreeMap<Kind, BTreeSet<String>>,
-    held: BTreeMap<(Kind, String), u64>,
+    held: BTreeMap<(Kind, String), Resource>,
+    /// The version of the last barrier.
+    position: Option<String>,
     staged: Vec<Response>,
     refused: bool,
     live: u64,
@@ -103,13 +105,20 @@ impl Client {
             requests.push(DeltaDiscoveryRequest {
                 resource_names_subscribe: names,
                 initial_resource_versions: held
-                    .map(|((_, name), version)| (name.clone(), version.to_string()))
+                    .map(|((_, name), resource)| (name.clone(), resource.version.clone()))
                     .collect(),
                 ..request(kind.type_url())
             });
         }
         if self.barrier {
-            requests.push(request(type_url::REVISION));
+            let position = self.position.clone();
+            requests.push(DeltaDiscoveryRequest {
+                initial_resource_versions: position
+                    .map(|position| (BARRIER_NAME.to_owned(), position))
+                    .into_iter()
+                    .collect(),
+                ..request(type_url::REVISION)
+            });
         }
         if requests.is_empty() {
             requests.push(request("type.example/Nothing"));
@@ -122,9 +131,9 @@ impl Client {
         let Some(kind) = Kind::from_type_url(&response.type_url) else {
             return;
         };
-        for (name, version) in resources(response) {
-            if self.wants(kind, &name) {
-                self.held.insert((kind, name), version);
+        for resource in resources(response) {
+            if self.wants(kind, &resource.name) {
+                self.held.insert((kind, resource.name.clone()), resource);
             }
         }
         for name in &response.removed {
@@ -162,6 +171,7 @@ impl Client {
             self.apply(response);
         }
         self.live = response.revision;
+        self.position = resources(&response).pop().map(|barrier| barrier.version);
         staged.iter().chain([&response]).map(ack).collect()
     }
 }
@@ -259,6 +269,16 @@ impl World {
         }
     }
 
+    /// The server starts anew with `state` in its store, which it takes for the newest there is.
+    fn restore(&mut self, state: &Snapshot) {
+        let epoch = Epoch {
+            first: state.revision() + 1,
+            id: self.streams,
+        };
+        let history = state.history().and(epoch);
+        self.snapshot = Arc::new(state.clone().with_history(history));
+    }
+
     /// Everything on its way arrives and is liked.
     fn settle(&mut self) {
         for _ in 0..10_000 {
@@ -275,7 +295,7 @@ impl World {
         panic!("does not come to rest");
     }
 
-    fn expected(&self) -> BTreeMap<(Kind, String), u64> {
+    fn expected(&self) -> BTreeMap<(Kind, String), Resource> {
         self.snapshot
             .resources()
             .iter()
@@ -284,8 +304,8 @@ impl World {
                 visible(&entry.resource, "a") && self.client.wants(entry.resource.kind(), name)
             })
             .map(|entry| {
-                let name = entry.resource.name().to_string();
-                ((entry.resource.kind(), name), entry.data.version)
+                let resource = Resource::decode(entry.data.encoded.frame().clone()).unwrap();
+                ((entry.resource.kind(), resource.name.clone()), resource)
             })
             .collect()
     }
@@ -342,5 +362,29 @@ proptest! {
                 world.snapshot = newest;
             }
         }
+    }
+
+    #[test]
+    fn a_store_put_back_from_a_copy_is_told_from_what_it_was(
+        before in prop::collection::vec(prop::collection::vec(edits(), 1..5), 1..8),
+        copied: prop::sample::Index,
+        after in prop::collection::vec(prop::collection::vec(edits(), 1..5), 0..8),
+    ) {
+        let mut world = World::new(true);
+        let mut states = vec![world.snapshot.clone()];
+        for edits in &before {
+            world.commit(edits);
+            states.push(world.snapshot.clone());
+        }
+        world.settle();
+        world.restore(&copied.get(&states).clone());
+        for edits in &after {
+            world.commit(edits);
+        }
+        // An empty store takes nothing from anyone.
+        world.commit(&[put(Kind::Cluster, "last", &[])]);
+        world.connect();
+        world.settle();
+        prop_assert_eq!(&world.client.held, &world.expected());
     }
 }
