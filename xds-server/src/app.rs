@@ -51,9 +51,10 @@ struct Addresses {
 /// When the store cannot be opened or an address cannot be bound.
 pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let data = config.data.clone();
+    let keep_revisions = config.keep_revisions;
     let committer = tokio::task::spawn_blocking(move || {
         let store = SledStore::open(&data)?;
-        Committer::open(Arc::new(store))
+        Committer::open(Arc::new(store), keep_revisions)
     })
     .await??;
     let rest_socket = bind(config.rest, "rest").await?;

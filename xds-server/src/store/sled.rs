@@ -25,7 +25,7 @@ use std::{
 use fleetway_api::{Id, proto::v1};
 use prost::Message;
 use sled::{
-    Batch, Tree,
+    Batch, IVec, Tree,
     transaction::{
         ConflictableTransactionError, TransactionError, Transactional as _, TransactionalTree,
     },
@@ -46,7 +46,8 @@ const FOLDER: &str = "store";
 /// The state is read once, at the start; the cache only serves the log.
 const CACHE_BYTES: u64 = 64 << 20;
 const RECEIPT_LIFE_MS: i64 = 24 * 3600 * 1000;
-/// How many expired receipts a commit removes at most: more than it adds.
+/// How many expired receipts and old revisions a commit removes at most: more than it adds, and no
+/// more than it has time for.
 const PRUNED_AT_ONCE: usize = 16;
 /// sled may keep values above this size in files of their own, which it does not sync.
 const LARGE: usize = 32 << 10;
@@ -171,8 +172,33 @@ impl SledStore {
         })
     }
 
+    /// Adds the removal of the log's oldest revisions, below `oldest_kept`, for a commit of `added`
+    /// changes. A revision goes with its head; of its changes some may go with later commits.
+    fn prune_log(
+        &self,
+        oldest_kept: u64,
+        added: usize,
+        batches: &mut Batches,
+    ) -> Result<(), StoreError> {
+        let mut first_left = IVec::from(&oldest_kept.to_be_bytes());
+        let old = self.trees.revisions.range(..first_left.clone()).keys();
+        for (index, key) in old.take(PRUNED_AT_ONCE + 1).enumerate() {
+            let key = key?;
+            if index == PRUNED_AT_ONCE {
+                first_left = key;
+            } else {
+                batches.revisions.remove(key);
+            }
+        }
+        let old = self.trees.changes.range(..first_left).keys();
+        for key in old.take(PRUNED_AT_ONCE + 2 * added) {
+            batches.changes.remove(key?);
+        }
+        Ok(())
+    }
+
     /// Adds the removal of receipts that have expired.
-    fn prune(&self, now_ms: i64, batches: &mut Batches) -> Result<(), StoreError> {
+    fn prune_receipts(&self, now_ms: i64, batches: &mut Batches) -> Result<(), StoreError> {
         let oldest = now_ms.saturating_sub(RECEIPT_LIFE_MS);
         for entry in self
             .trees
@@ -236,7 +262,8 @@ impl Store for SledStore {
                 }
             }
         }
-        self.prune(revision.time_ms, &mut batches)?;
+        self.prune_log(commit.oldest_kept, revision.changes.len(), &mut batches)?;
+        self.prune_receipts(revision.time_ms, &mut batches)?;
         if let Some((key, receipt)) = commit.receipt {
             batches.keep(key, receipt);
         }
@@ -245,7 +272,7 @@ impl Store for SledStore {
 
     fn keep(&self, key: &str, receipt: &Receipt) -> Result<(), StoreError> {
         let mut batches = Batches::default();
-        self.prune(receipt.time_ms, &mut batches)?;
+        self.prune_receipts(receipt.time_ms, &mut batches)?;
         batches.keep(key, receipt);
         self.write(&batches, None)
     }
@@ -260,6 +287,15 @@ impl Store for SledStore {
         for entry in self.trees.changes.scan_prefix(key) {
             let (_, value) = entry?;
             changes.push(decode(&value)?);
+        }
+        if changes.len() as u64 != head.changed {
+            // A commit took it out of the log between the two reads, or someone else did worse.
+            return match self.trees.revisions.get(key)? {
+                None => Ok(None),
+                Some(_) => Err(damaged(format_args!(
+                    "not every change of revision {number}"
+                ))),
+            };
         }
         Ok(Some(v1::Revision {
             number,

@@ -67,6 +67,7 @@ fn commit(
         revision,
         records,
         receipt,
+        oldest_kept: 1,
     })
 }
 
@@ -160,6 +161,57 @@ fn receipts_are_kept_for_a_day_and_then_removed_a_few_at_a_time() {
     assert_eq!(left, [25, 9, 1]);
     assert_eq!(store.trees.receipt_times.len(), 1);
     assert!(store.receipt("late").unwrap().is_some());
+}
+
+/// Commits revision `number` with `changes` changes to a log that keeps `keep`.
+fn commit_keeping(store: &SledStore, number: u64, changes: usize, keep: u64) {
+    store
+        .commit(&Commit {
+            revision: &revision(number, 1, changes),
+            records: &[],
+            receipt: None,
+            oldest_kept: (number + 1).saturating_sub(keep),
+        })
+        .unwrap();
+}
+
+fn logged(store: &SledStore) -> Vec<u64> {
+    let heads = store.revisions(u64::MAX, 1000).unwrap();
+    heads.iter().rev().map(|head| head.number).collect()
+}
+
+#[test]
+fn revisions_older_than_the_log_is_to_keep_go_with_the_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    for number in 1..=20 {
+        commit_keeping(&store, number, 3, 5);
+    }
+    drop(store);
+    let store = SledStore::open(dir.path()).unwrap();
+    assert_eq!(store.load().unwrap().revision, 20);
+    assert_eq!(logged(&store), [16, 17, 18, 19, 20]);
+    assert_eq!(store.trees.changes.len(), 5 * 3);
+    assert_eq!(store.revision(15).unwrap(), None);
+    assert_eq!(store.revision(16).unwrap(), Some(revision(16, 1, 3)));
+}
+
+#[test]
+fn a_log_that_is_to_keep_much_less_shrinks_a_few_revisions_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    for number in 1..=40 {
+        commit_keeping(&store, number, if number == 2 { 500 } else { 1 }, 100);
+    }
+    for number in 41..=80 {
+        commit_keeping(&store, number, 1, 5);
+        for number in logged(&store) {
+            let revision = store.revision(number).unwrap();
+            assert!(revision.is_some(), "{number} lacks changes");
+        }
+    }
+    assert_eq!(logged(&store), [76, 77, 78, 79, 80]);
+    assert_eq!(store.trees.changes.len(), 5);
 }
 
 #[test]
