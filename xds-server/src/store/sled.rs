@@ -33,7 +33,7 @@ use sled::{
 
 use super::{
     Commit, Loaded, Receipt, RevisionHead, Store, StoreError,
-    files::{LOCK, Lock, sync_changed, sync_folder, wait_for_inherited_lock},
+    files::{LOCK, Lock, Mark, sync_changed, sync_folder, wait_for_inherited_lock},
     record::{StoredHead, StoredReceipt, StoredRecord, damaged},
 };
 
@@ -58,6 +58,7 @@ pub struct SledStore {
     trees: Trees,
     folder: PathBuf,
     database: fs::File,
+    mark: Mark,
     /// Set when a write failed half-way: what the disk holds is then not known until it is read
     /// again. Held while writing.
     failed: Mutex<Option<String>>,
@@ -119,10 +120,12 @@ impl SledStore {
         check_format(&database, dir)?;
         let file = fs::File::open(folder.join("db"))
             .map_err(|error| io("open the store's file in", error))?;
+        let (mark, marked) = Mark::open(dir).map_err(|error| io("read the mark in", error))?;
         let store = Self {
             trees: Trees::open(&database)?,
             folder,
             database: file,
+            mark,
             failed: Mutex::new(None),
             _lock: lock,
         };
@@ -134,7 +137,23 @@ impl SledStore {
             store.trees.meta.flush()?;
             sync_folder(dir).map_err(|error| io("sync the data directory", error))?;
         }
+        let (found, _) = store.last()?;
+        if found < marked {
+            return Err(StoreError::Format(format!(
+                "the store in {} ends at revision {found}, but revision {marked} was committed: it is damaged. Restore the directory from a copy, or remove the file \"{}\" in it to go on with what is left",
+                dir.display(),
+                Mark::NAME
+            )));
+        }
         Ok(store)
+    }
+
+    /// Number and time of the last revision; 0 for an empty store.
+    fn last(&self) -> Result<(u64, i64), StoreError> {
+        match self.trees.meta.get(REVISION_KEY)? {
+            None => Ok((0, 0)),
+            Some(bytes) => read_last(&bytes),
+        }
     }
 
     /// Writes batches in one transaction and syncs them. `expected`: the revision the store must be
@@ -218,10 +237,7 @@ impl SledStore {
 
 impl Store for SledStore {
     fn load(&self) -> Result<Loaded, StoreError> {
-        let (revision, time_ms) = match self.trees.meta.get(REVISION_KEY)? {
-            None => (0, 0),
-            Some(bytes) => read_last(&bytes)?,
-        };
+        let (revision, time_ms) = self.last()?;
         let mut records = Vec::with_capacity(self.trees.resources.len());
         for entry in &self.trees.resources {
             let (_, value) = entry?;
@@ -267,7 +283,12 @@ impl Store for SledStore {
         if let Some((key, receipt)) = commit.receipt {
             batches.keep(key, receipt);
         }
-        self.write(&batches, Some(revision.number.saturating_sub(1)))
+        self.write(&batches, Some(revision.number.saturating_sub(1)))?;
+        if let Err(error) = self.mark.write(revision.number) {
+            // The commit stands; damage to the store may go unnoticed.
+            tracing::warn!(%error, "cannot note the revision beside the store");
+        }
+        Ok(())
     }
 
     fn keep(&self, key: &str, receipt: &Receipt) -> Result<(), StoreError> {
@@ -418,7 +439,7 @@ fn refuse_foreign(dir: &Path) -> std::io::Result<Result<(), StoreError>> {
         if name == FOLDER && entry.path().join("db").is_file() {
             return Ok(Ok(()));
         }
-        let ours = [FOLDER, LOCK, "addresses.json", "lost+found"];
+        let ours = [FOLDER, LOCK, Mark::NAME, "addresses.json", "lost+found"];
         if !ours.iter().any(|known| name == *known) {
             foreign = Some(name);
         }

@@ -232,6 +232,54 @@ fn a_directory_written_by_a_newer_program_is_refused() {
 }
 
 #[test]
+fn a_store_that_lost_committed_revisions_is_refused_with_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join(FOLDER).join("db");
+    let store = SledStore::open(dir.path()).unwrap();
+    for number in 1..=12 {
+        commit(
+            &store,
+            &revision(number, 1, 1),
+            &[cluster("a", number)],
+            None,
+        )
+        .unwrap();
+    }
+    drop(store);
+    let whole = fs::read(&log).unwrap();
+    // Without its snapshot sled has the log alone, as after a crash.
+    let snapshots = fs::read_dir(dir.path().join(FOLDER)).unwrap();
+    for entry in snapshots.map(Result::unwrap) {
+        if entry.file_name().as_encoded_bytes().starts_with(b"snap") {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    let mut flipped = whole.clone();
+    flipped[100] ^= 1;
+    for damaged in [&flipped[..], &whole[..whole.len() / 2], &[]] {
+        fs::write(&log, damaged).unwrap();
+        let error = SledStore::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("damaged"), "{error}");
+    }
+    fs::remove_dir_all(dir.path().join(FOLDER)).unwrap();
+    let error = SledStore::open(dir.path()).unwrap_err().to_string();
+    assert!(
+        error.contains("ends at revision 0, but revision 12 was committed")
+            && error.contains("Restore the directory from a copy"),
+        "{error}"
+    );
+    fs::remove_file(dir.path().join(Mark::NAME)).unwrap();
+    assert_eq!(
+        SledStore::open(dir.path())
+            .unwrap()
+            .load()
+            .unwrap()
+            .revision,
+        0
+    );
+}
+
+#[test]
 fn a_directory_open_already_is_refused_with_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let _store = SledStore::open(dir.path()).unwrap();
