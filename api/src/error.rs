@@ -81,7 +81,10 @@ impl From<Vec<FieldError>> for Rejection {
     }
 }
 
-/// Collects the faults of one resource while it is read.
+/// The most faults reported of one resource.
+const MAX_FAULTS: usize = 100;
+
+/// Collects the faults of one resource while it is read, up to a number nobody reads.
 #[derive(Debug)]
 pub(crate) struct Checker {
     resource: String,
@@ -98,8 +101,10 @@ impl Checker {
 
     /// Notes a fault.
     pub(crate) fn fault(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        self.errors
-            .push(FieldError::new(&self.resource, field, message));
+        if self.errors.len() < MAX_FAULTS {
+            self.errors
+                .push(FieldError::new(&self.resource, field, message));
+        }
     }
 
     /// The value, or a noted fault.

@@ -11,7 +11,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use axum::serve::ListenerExt as _;
 use serde::Serialize;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -51,9 +50,10 @@ struct Addresses {
 /// When the store cannot be opened or an address cannot be bound.
 pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let data = config.data.clone();
+    let keep_revisions = config.keep_revisions;
     let committer = tokio::task::spawn_blocking(move || {
         let store = SledStore::open(&data)?;
-        Committer::open(Arc::new(store))
+        Committer::open(Arc::new(store), keep_revisions)
     })
     .await??;
     let rest_socket = bind(config.rest, "rest").await?;
@@ -70,13 +70,17 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         stopping: stopping.clone(),
     });
     let rest_task = tokio::spawn({
-        let socket = rest_socket.tap_io(|stream| {
-            // Without it answers come later, nothing else.
-            let _slower = stream.set_nodelay(true);
-        });
-        let service = axum::serve(socket, rest::router(app.clone()))
-            .with_graceful_shutdown(stopping.clone().cancelled_owned());
-        async move { service.await.context("serving REST") }
+        let router = rest::router(app.clone());
+        let served = rest::serve(
+            rest_socket,
+            router,
+            rest::Limits::default(),
+            stopping.clone(),
+        );
+        async move {
+            served.await;
+            Ok(())
+        }
     });
     let xds_task = tokio::spawn({
         let snapshots = app.committer.subscribe();

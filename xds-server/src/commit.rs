@@ -108,17 +108,19 @@ fn stale(id: &Id, found: Option<u64>) -> String {
 #[derive(Debug)]
 pub struct Committer {
     store: Arc<dyn Store>,
+    /// How many revisions the log keeps; 0: all.
+    keep_revisions: u64,
     /// Held from the check to the publication, so that revisions come in one order.
     writing: Mutex<()>,
     current: watch::Sender<Arc<Snapshot>>,
 }
 
 impl Committer {
-    /// Opens the state a store holds.
+    /// Opens the state a store holds. The log keeps the newest `keep_revisions`; 0: all.
     ///
     /// # Errors
     /// When the store cannot be read, or holds what this program does not accept.
-    pub fn open(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+    pub fn open(store: Arc<dyn Store>, keep_revisions: u64) -> Result<Self, StoreError> {
         let loaded = store.load()?;
         let mut entries = Vec::with_capacity(loaded.records.len());
         for record in loaded.records {
@@ -133,6 +135,7 @@ impl Committer {
             .with_history(loaded.history.and(epoch));
         Ok(Self {
             store,
+            keep_revisions,
             writing: Mutex::new(()),
             current: watch::Sender::new(Arc::new(snapshot)),
         })
@@ -154,6 +157,14 @@ impl Committer {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// The oldest revision the log is to keep once `newest` is committed.
+    fn oldest_kept(&self, newest: u64) -> u64 {
+        match self.keep_revisions {
+            0 => 1,
+            keep => newest.saturating_sub(keep - 1),
+        }
     }
 
     /// Makes a transaction: all of it, durable and published on return, or nothing. Blocks on the
@@ -217,6 +228,7 @@ impl Committer {
                     .newest()
                     .filter(|epoch| epoch.first == number),
                 receipt: receipt.as_ref().map(|(key, receipt)| (*key, receipt)),
+                oldest_kept: self.oldest_kept(number),
             })?;
             self.current.send_replace(next.clone());
         }

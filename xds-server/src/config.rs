@@ -7,6 +7,7 @@
 //! | `rest` | `--rest` | `FLEETWAY_XDS_REST` |
 //! | `xds` | `--xds` | `FLEETWAY_XDS_XDS` |
 //! | `log` | `--log` | `FLEETWAY_XDS_LOG` |
+//! | `keep_revisions` | `--keep-revisions` | `FLEETWAY_XDS_KEEP_REVISIONS` |
 //! | `max_body_bytes` | | `FLEETWAY_XDS_MAX_BODY_BYTES` |
 //! | `drain_timeout` | | `FLEETWAY_XDS_DRAIN_TIMEOUT` |
 //!
@@ -39,6 +40,8 @@ pub struct Config {
     pub xds: SocketAddr,
     /// What is logged, as `tracing_subscriber::EnvFilter` has it: `info`, `fleetway_xds=debug`.
     pub log: String,
+    /// How many revisions the log keeps; 0: all.
+    pub keep_revisions: u64,
     /// The largest REST body.
     pub max_body_bytes: usize,
     /// How long requests in flight may go on once the server is to stop.
@@ -65,6 +68,10 @@ pub struct Source {
     #[arg(long, value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
+    /// How many revisions the log keeps, 0 for all [default: 10000]
+    #[arg(long, value_name = "COUNT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep_revisions: Option<u64>,
     #[arg(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_body_bytes: Option<usize>,
@@ -106,6 +113,7 @@ impl Config {
             rest: all.rest.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7080))),
             xds: all.xds.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7081))),
             log: all.log.unwrap_or_else(|| "info".to_owned()),
+            keep_revisions: all.keep_revisions.unwrap_or(10_000),
             max_body_bytes: all.max_body_bytes.unwrap_or(64 << 20),
             drain_timeout,
         })
@@ -139,6 +147,7 @@ impl Source {
             rest: above.rest.or(self.rest),
             xds: above.xds.or(self.xds),
             log: above.log.or(self.log),
+            keep_revisions: above.keep_revisions.or(self.keep_revisions),
             max_body_bytes: above.max_body_bytes.or(self.max_body_bytes),
             drain_timeout: above.drain_timeout.or(self.drain_timeout),
         }

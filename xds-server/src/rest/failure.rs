@@ -12,6 +12,9 @@ use http::{HeaderValue, StatusCode, header};
 
 use crate::{commit::CommitError, store::StoreError};
 
+/// The most faults an answer lists.
+const MAX_FAULTS: usize = 1000;
+
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
@@ -91,17 +94,22 @@ pub(super) fn problem(failure: &Failure) -> Problem {
         Failure::Internal(_) => (Code::Internal, None),
     };
     let (status, title) = describe(code);
-    let Rejection { errors, referrers } = rejection.unwrap_or_default();
+    let Rejection {
+        mut errors,
+        referrers,
+    } = rejection.unwrap_or_default();
+    let detail = match errors.len() {
+        0 => failure.to_string(),
+        // The errors say it all.
+        1..=MAX_FAULTS => String::new(),
+        all => format!("there are {all} faults, the first {MAX_FAULTS} are listed"),
+    };
+    errors.truncate(MAX_FAULTS);
     Problem {
         type_uri: "about:blank".to_owned(),
         title: title.to_owned(),
         status: status.as_u16(),
-        // Where there are errors they say it all.
-        detail: if errors.is_empty() {
-            failure.to_string()
-        } else {
-            String::new()
-        },
+        detail,
         code,
         errors,
         referrers,

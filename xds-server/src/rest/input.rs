@@ -1,5 +1,7 @@
 //! What a request says besides its path: parameters, headers, body.
 
+use std::time::Duration;
+
 use axum::{body::Body, extract::Query, http::request::Parts};
 use bytes::Bytes;
 use fleetway_api::{
@@ -11,12 +13,15 @@ use http::{HeaderMap, HeaderName, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
+use tower_http::timeout::TimeoutBody;
 
 use super::failure::Failure;
 
 /// The longest message and author, in characters.
 pub(super) const MAX_MESSAGE: usize = 4096;
 pub(super) const MAX_AUTHOR: usize = 256;
+/// How long a body may stop coming.
+const BODY_SILENCE: Duration = Duration::from_secs(30);
 /// The longest idempotency key.
 pub(super) const MAX_KEY: usize = 255;
 
@@ -137,6 +142,7 @@ impl Text {
         if announced.is_some_and(|length| length > limit as u64) {
             return Err(Failure::TooLarge(limit));
         }
+        let body = TimeoutBody::new(BODY_SILENCE, body);
         match Limited::new(body, limit).collect().await {
             Ok(body) => Ok(Self {
                 format,
@@ -190,5 +196,21 @@ pub(super) fn media_type(essence: &str) -> Option<Format> {
         Some(Format::Yaml)
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http::Request;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stops_coming_is_not_waited_for() {
+        let (parts, ()) = Request::new(()).into_parts();
+        let body = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+        let failure = Text::read(&parts, body, 1000).await.unwrap_err();
+        assert!(matches!(failure, Failure::BadRequest(_)), "{failure}");
     }
 }

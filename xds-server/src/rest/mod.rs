@@ -10,6 +10,7 @@ mod openapi;
 mod reply;
 mod resources;
 mod revisions;
+mod serve;
 mod transactions;
 
 use std::sync::{
@@ -36,6 +37,7 @@ use crate::{
     metrics::Metrics,
 };
 use failure::Failure;
+pub(crate) use serve::{Limits, serve};
 
 /// What the handlers work with.
 #[derive(Debug)]

@@ -59,14 +59,14 @@ pub(super) async fn get(call: Call) -> Result<Response, Failure> {
     let format = call.format;
     call.app
         .blocking(move |app| {
-            if number > app.committer.snapshot().revision() {
+            if number == 0 || number > app.committer.snapshot().revision() {
                 return Err(unknown(number));
             }
             let revision = app
                 .committer
                 .store()
                 .revision(number)?
-                .ok_or_else(|| unknown(number))?;
+                .ok_or_else(|| no_longer_kept(number))?;
             reply(StatusCode::OK, format, &detail(revision)?)
         })
         .await
@@ -81,6 +81,13 @@ pub(super) fn number(text: &str) -> Result<u64, Failure> {
 /// A revision that was not committed.
 pub(super) fn unknown(number: u64) -> Failure {
     Failure::NotFound(format!("there is no revision {number}"))
+}
+
+/// A revision that was committed and has left the log since.
+fn no_longer_kept(number: u64) -> Failure {
+    Failure::NotFound(format!(
+        "revision {number} is no longer in the log, which keeps the newest ones only: the setting `keep_revisions` of the server says how many"
+    ))
 }
 
 fn summary(head: RevisionHead) -> RevisionSummary {

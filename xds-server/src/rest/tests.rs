@@ -52,7 +52,7 @@ fn app(dir: &Path) -> (Arc<Faulty>, Arc<App>) {
         failing: AtomicBool::new(true),
     });
     let app = App {
-        committer: Committer::open(store.clone()).unwrap(),
+        committer: Committer::open(store.clone(), 0).unwrap(),
         fleet: Arc::default(),
         metrics: Metrics::default(),
         ready: AtomicBool::new(false),

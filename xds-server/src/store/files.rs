@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{Read as _, Write as _},
+    os::unix::fs::FileExt as _,
     path::Path,
     time::{Duration, Instant, SystemTime},
 };
@@ -62,6 +63,35 @@ pub(super) fn wait_for_inherited_lock(path: &Path) -> std::io::Result<()> {
     }
     // sled says who cannot have it.
     Ok(())
+}
+
+/// A file beside the store that says how far the store had come. sled takes a damaged log for one
+/// that ends earlier, and a missing one for a new one: this is how that is noticed.
+#[derive(Debug)]
+pub(super) struct Mark(fs::File);
+
+impl Mark {
+    /// Its name in the data directory.
+    pub(super) const NAME: &str = "revision";
+
+    /// Opens the mark in `dir`, and reads the revision it says: 0 where there is none.
+    pub(super) fn open(dir: &Path) -> std::io::Result<(Self, u64)> {
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(dir.join(Self::NAME))?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        Ok((Self(file), text.trim().parse().unwrap_or_default()))
+    }
+
+    /// Notes that the store holds `revision`, durably. The number only grows, so it is written
+    /// over the one before. Not synced: after a power failure an older one may stand here.
+    pub(super) fn write(&self, revision: u64) -> std::io::Result<()> {
+        self.0.write_all_at(format!("{revision}\n").as_bytes(), 0)
+    }
 }
 
 /// Syncs a folder's entries, so that a new file is found after a power failure.

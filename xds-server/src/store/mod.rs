@@ -50,6 +50,8 @@ pub struct Commit<'a> {
     pub epoch: Option<Epoch>,
     /// The idempotency key of the request with the answer to give when it comes again.
     pub receipt: Option<(&'a str, &'a Receipt)>,
+    /// The oldest revision the log is to keep; older ones go, a few with each commit.
+    pub oldest_kept: u64,
 }
 
 /// What is kept of a request that carried an idempotency key.
@@ -120,7 +122,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// When it was not stored.
     fn keep(&self, key: &str, receipt: &Receipt) -> Result<(), StoreError>;
 
-    /// One revision of the log with its changes.
+    /// One revision of the log with its changes; `None` if the log does not have it, or no longer.
     ///
     /// # Errors
     /// When the log cannot be read.

@@ -61,7 +61,7 @@ pub(super) struct StoredHead {
     #[prost(string, tag = "3")]
     pub(super) message: String,
     #[prost(uint64, tag = "4")]
-    changed: u64,
+    pub(super) changed: u64,
 }
 
 impl From<&v1::Revision> for StoredHead {

@@ -34,7 +34,7 @@ use sled::{
 
 use super::{
     Commit, Loaded, Receipt, RevisionHead, Store, StoreError,
-    files::{LOCK, Lock, sync_changed, sync_folder, wait_for_inherited_lock},
+    files::{LOCK, Lock, Mark, sync_changed, sync_folder, wait_for_inherited_lock},
     record::{StoredHead, StoredReceipt, StoredRecord, damaged},
 };
 use crate::snapshot::Epoch;
@@ -48,7 +48,8 @@ const FOLDER: &str = "store";
 /// The state is read once, at the start; the cache only serves the log.
 const CACHE_BYTES: u64 = 64 << 20;
 const RECEIPT_LIFE_MS: i64 = 24 * 3600 * 1000;
-/// How many expired receipts a commit removes at most: more than it adds.
+/// How many expired receipts and old revisions a commit removes at most: more than it adds, and no
+/// more than it has time for.
 const PRUNED_AT_ONCE: usize = 16;
 /// sled may keep values above this size in files of their own, which it does not sync.
 const LARGE: usize = 32 << 10;
@@ -59,6 +60,7 @@ pub struct SledStore {
     trees: Trees,
     folder: PathBuf,
     database: fs::File,
+    mark: Mark,
     /// Set when a write failed half-way: what the disk holds is then not known until it is read
     /// again. Held while writing.
     failed: Mutex<Option<String>>,
@@ -122,10 +124,12 @@ impl SledStore {
         check_format(&database, dir)?;
         let file = fs::File::open(folder.join("db"))
             .map_err(|error| io("open the store's file in", error))?;
+        let (mark, marked) = Mark::open(dir).map_err(|error| io("read the mark in", error))?;
         let store = Self {
             trees: Trees::open(&database)?,
             folder,
             database: file,
+            mark,
             failed: Mutex::new(None),
             _lock: lock,
         };
@@ -137,7 +141,23 @@ impl SledStore {
             store.trees.meta.flush()?;
             sync_folder(dir).map_err(|error| io("sync the data directory", error))?;
         }
+        let (found, _) = store.last()?;
+        if found < marked {
+            return Err(StoreError::Format(format!(
+                "the store in {} ends at revision {found}, but revision {marked} was committed: it is damaged. Restore the directory from a copy, or remove the file \"{}\" in it to go on with what is left",
+                dir.display(),
+                Mark::NAME
+            )));
+        }
         Ok(store)
+    }
+
+    /// Number and time of the last revision; 0 for an empty store.
+    fn last(&self) -> Result<(u64, i64), StoreError> {
+        match self.trees.meta.get(REVISION_KEY)? {
+            None => Ok((0, 0)),
+            Some(bytes) => read_last(&bytes),
+        }
     }
 
     /// Writes batches in one transaction and syncs them. `expected`: the revision the store must be
@@ -175,8 +195,33 @@ impl SledStore {
         })
     }
 
+    /// Adds the removal of the log's oldest revisions, below `oldest_kept`, for a commit of `added`
+    /// changes. A revision goes with its head; of its changes some may go with later commits.
+    fn prune_log(
+        &self,
+        oldest_kept: u64,
+        added: usize,
+        batches: &mut Batches,
+    ) -> Result<(), StoreError> {
+        let mut first_left = IVec::from(&oldest_kept.to_be_bytes());
+        let old = self.trees.revisions.range(..first_left.clone()).keys();
+        for (index, key) in old.take(PRUNED_AT_ONCE + 1).enumerate() {
+            let key = key?;
+            if index == PRUNED_AT_ONCE {
+                first_left = key;
+            } else {
+                batches.revisions.remove(key);
+            }
+        }
+        let old = self.trees.changes.range(..first_left).keys();
+        for key in old.take(PRUNED_AT_ONCE + 2 * added) {
+            batches.changes.remove(key?);
+        }
+        Ok(())
+    }
+
     /// Adds the removal of receipts that have expired.
-    fn prune(&self, now_ms: i64, batches: &mut Batches) -> Result<(), StoreError> {
+    fn prune_receipts(&self, now_ms: i64, batches: &mut Batches) -> Result<(), StoreError> {
         let oldest = now_ms.saturating_sub(RECEIPT_LIFE_MS);
         for entry in self
             .trees
@@ -196,10 +241,7 @@ impl SledStore {
 
 impl Store for SledStore {
     fn load(&self) -> Result<Loaded, StoreError> {
-        let (revision, time_ms) = match self.trees.meta.get(REVISION_KEY)? {
-            None => (0, 0),
-            Some(bytes) => read_last(&bytes)?,
-        };
+        let (revision, time_ms) = self.last()?;
         let mut records = Vec::with_capacity(self.trees.resources.len());
         for entry in &self.trees.resources {
             let (_, value) = entry?;
@@ -246,16 +288,22 @@ impl Store for SledStore {
                 }
             }
         }
-        self.prune(revision.time_ms, &mut batches)?;
+        self.prune_log(commit.oldest_kept, revision.changes.len(), &mut batches)?;
+        self.prune_receipts(revision.time_ms, &mut batches)?;
         if let Some((key, receipt)) = commit.receipt {
             batches.keep(key, receipt);
         }
-        self.write(&batches, Some(revision.number.saturating_sub(1)))
+        self.write(&batches, Some(revision.number.saturating_sub(1)))?;
+        if let Err(error) = self.mark.write(revision.number) {
+            // The commit stands; damage to the store may go unnoticed.
+            tracing::warn!(%error, "cannot note the revision beside the store");
+        }
+        Ok(())
     }
 
     fn keep(&self, key: &str, receipt: &Receipt) -> Result<(), StoreError> {
         let mut batches = Batches::default();
-        self.prune(receipt.time_ms, &mut batches)?;
+        self.prune_receipts(receipt.time_ms, &mut batches)?;
         batches.keep(key, receipt);
         self.write(&batches, None)
     }
@@ -270,6 +318,15 @@ impl Store for SledStore {
         for entry in self.trees.changes.scan_prefix(key) {
             let (_, value) = entry?;
             changes.push(decode(&value)?);
+        }
+        if changes.len() as u64 != head.changed {
+            // A commit took it out of the log between the two reads, or someone else did worse.
+            return match self.trees.revisions.get(key)? {
+                None => Ok(None),
+                Some(_) => Err(damaged(format_args!(
+                    "not every change of revision {number}"
+                ))),
+            };
         }
         Ok(Some(v1::Revision {
             number,
@@ -395,7 +452,7 @@ fn refuse_foreign(dir: &Path) -> std::io::Result<Result<(), StoreError>> {
         if name == FOLDER && entry.path().join("db").is_file() {
             return Ok(Ok(()));
         }
-        let ours = [FOLDER, LOCK, "addresses.json", "lost+found"];
+        let ours = [FOLDER, LOCK, Mark::NAME, "addresses.json", "lost+found"];
         if !ours.iter().any(|known| name == *known) {
             foreign = Some(name);
         }

@@ -27,17 +27,25 @@ fn load(name: &str, text: &str, arguments: &[&str]) -> Result<Config, String> {
 fn flags_win_over_the_file_and_the_file_over_the_defaults() {
     let config = load(
         "xds.yaml",
-        "data: /var/lib/fleetway\nrest: 127.0.0.1:1\nmax_body_bytes: 1000\ndrain_timeout: 1m30s\n",
+        "data: /var/lib/fleetway\nrest: 127.0.0.1:1\nkeep_revisions: 7\nmax_body_bytes: 1000\ndrain_timeout: 1m30s\n",
         &["--rest", "127.0.0.1:2"],
     )
     .unwrap();
     assert_eq!(config.data, PathBuf::from("/var/lib/fleetway"));
     assert_eq!(config.rest.port(), 2);
     assert_eq!(config.xds.port(), 7081);
+    assert_eq!(config.keep_revisions, 7);
     assert_eq!(config.max_body_bytes, 1000);
     assert_eq!(config.drain_timeout.as_secs(), 90);
     let toml = load("xds.toml", "data = 'd'\nlog = 'debug'\n", &[]).unwrap();
     assert_eq!(toml.log, "debug");
+    assert_eq!(toml.keep_revisions, 10_000);
+    let all = load(
+        "xds.toml",
+        "data = 'd'\nkeep_revisions = 7\n",
+        &["--keep-revisions", "0"],
+    );
+    assert_eq!(all.unwrap().keep_revisions, 0);
 }
 
 #[test]
@@ -53,6 +61,11 @@ fn unknown_keys_and_bad_values_are_refused_with_key_and_source() {
             "a.yaml",
             "max_body_bytes: many\n",
             "a.yaml: max_body_bytes: invalid type",
+        ),
+        (
+            "a.yaml",
+            "keep_revisions: -1\n",
+            "a.yaml: keep_revisions: invalid ",
         ),
         (
             "a.yaml",

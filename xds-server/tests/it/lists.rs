@@ -136,6 +136,41 @@ async fn the_log_tells_what_every_revision_changed() {
 }
 
 #[tokio::test]
+async fn old_revisions_leave_the_log_and_nothing_else_changes() {
+    let mut server = Server::start_with(|config| config.keep_revisions = 2).await;
+    for n in 1..=5 {
+        server.put(&format!("/v1/clusters/c{n}"), "{}").await;
+    }
+    server.restart().await;
+    let page = server.get("/v1/revisions?page_size=1").await.ok().json();
+    let token = page["next_page_token"].as_str().unwrap();
+    let last = format!("/v1/revisions?page_size=1&page_token={token}");
+    let last = server.get(&last).await.ok().json();
+    let number = |page: &Value| page["items"][0]["revision"].clone();
+    assert_eq!((number(&page), number(&last)), (json!(5), json!(4)));
+    assert_eq!(last.get("next_page_token"), None);
+
+    let gone = server.get("/v1/revisions/3").await;
+    let detail = gone.problem(404, Code::NotFound).detail;
+    assert!(
+        detail.contains("revision 3 is no longer in the log"),
+        "{detail}"
+    );
+    assert!(detail.contains("`keep_revisions`"), "{detail}");
+    for never in [0, 6] {
+        let answer = server.get(&format!("/v1/revisions/{never}")).await;
+        let detail = answer.problem(404, Code::NotFound).detail;
+        assert_eq!(detail, format!("there is no revision {never}"));
+    }
+    server.get("/v1/revisions/3/status").await.ok();
+    let clusters = server.get("/v1/clusters").await.json();
+    assert_eq!(names(&clusters), ["c1", "c2", "c3", "c4", "c5"]);
+    assert_eq!(clusters["items"][0]["meta"]["version"], "1");
+    server.put("/v1/clusters/c6", "{}").await;
+    assert_eq!(server.get("/v1/revisions").await.json()["revision"], 6);
+}
+
+#[tokio::test]
 async fn a_committed_revision_has_a_status_and_another_has_none() {
     let server = Server::start().await.with_route().await;
     let status = server

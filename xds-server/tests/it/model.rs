@@ -174,13 +174,16 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn random_transactions_agree_with_a_map_and_survive_reopening(all in steps()) {
+    fn random_transactions_agree_with_a_map_and_survive_reopening(
+        all in steps(),
+        keep in 0..5_u64,
+    ) {
         let dir = tempfile::tempdir().unwrap();
         let mut model = Model::new();
         let mut revision = 0;
         {
             let store = Arc::new(SledStore::open(dir.path()).unwrap());
-            let committer = Committer::open(store).unwrap();
+            let committer = Committer::open(store, keep).unwrap();
             for steps in &all {
                 let transaction = Transaction {
                     author: "me".into(),
@@ -223,11 +226,12 @@ proptest! {
             }
         }
         let store = Arc::new(SledStore::open(dir.path()).unwrap());
-        let committer = Committer::open(store).unwrap();
+        let committer = Committer::open(store, keep).unwrap();
         check(&committer, &model, revision);
         for number in 1..=revision {
-            let logged = committer.store().revision(number).unwrap().unwrap();
-            prop_assert!(!logged.changes.is_empty());
+            let kept = keep == 0 || number + keep > revision;
+            let logged = committer.store().revision(number).unwrap();
+            prop_assert_eq!(logged.is_some_and(|logged| !logged.changes.is_empty()), kept);
         }
         prop_assert!(committer.store().revision(revision + 1).unwrap().is_none());
     }

@@ -16,7 +16,8 @@ pub(crate) const YAML: &str = "application/yaml";
 
 pub(crate) struct Server {
     running: Option<Running>,
-    dir: TempDir,
+    config: Config,
+    _dir: TempDir,
     base: String,
     client: reqwest::Client,
 }
@@ -33,6 +34,7 @@ pub(crate) fn config(data: &Path) -> Config {
         rest: ([127, 0, 0, 1], 0).into(),
         xds: ([127, 0, 0, 1], 0).into(),
         log: "off".into(),
+        keep_revisions: 10_000,
         max_body_bytes: 1 << 20,
         drain_timeout: Duration::from_secs(5),
     }
@@ -40,12 +42,20 @@ pub(crate) fn config(data: &Path) -> Config {
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    /// Starts with other settings.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let running = app::start(&config(dir.path())).await.unwrap();
+        let mut config = config(dir.path());
+        change(&mut config);
+        let running = app::start(&config).await.unwrap();
         Self {
             base: format!("http://{}", running.rest),
             running: Some(running),
-            dir,
+            config,
+            _dir: dir,
             client: reqwest::Client::new(),
         }
     }
@@ -54,7 +64,7 @@ impl Server {
     pub(crate) async fn restart(&mut self) {
         self.client = reqwest::Client::new();
         self.running.take().unwrap().stop().await.unwrap();
-        let running = app::start(&config(self.dir.path())).await.unwrap();
+        let running = app::start(&self.config).await.unwrap();
         self.base = format!("http://{}", running.rest);
         self.running = Some(running);
     }

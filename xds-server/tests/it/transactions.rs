@@ -139,6 +139,21 @@ async fn every_fault_of_every_operation_is_reported_with_its_place() {
 }
 
 #[tokio::test]
+async fn an_answer_lists_no_more_faults_than_someone_may_read() {
+    let server = Server::start().await;
+    let endpoints = json!(vec![json!({}); 5000]);
+    let one = json!({"put": {"kind": "Cluster", "name": "a", "endpoints": endpoints}});
+    let one = transact(&server, &json!({"operations": [one]})).await;
+    assert_eq!(one.faults(422, Code::Invalid).len(), 100);
+
+    let unnamed = json!(vec![json!({"put": {"kind": "Cluster"}}); 1500]);
+    let answer = transact(&server, &json!({"operations": unnamed})).await;
+    let problem = answer.problem(422, Code::Invalid);
+    assert_eq!(problem.errors.len(), 1000);
+    assert!(problem.detail.contains("1500 faults"), "{}", problem.detail);
+}
+
+#[tokio::test]
 async fn a_resource_is_changed_once_in_a_transaction() {
     let server = Server::start().await;
     let answer = transact(

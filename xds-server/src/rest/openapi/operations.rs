@@ -76,7 +76,7 @@ pub(super) fn describe(operation: Operation) -> Value {
             .errors(&[Code::NotFound, Code::StoreUnavailable])
             .build(),
         Operation::Revision => Description::new("getRevision", None, "What a revision changed, before and after")
-            .parameters([path("n", "The revision's number.")])
+            .parameters([path("n", "The revision's number; the log keeps the newest ones only.")])
             .answer("200", "The revision.", "RevisionDetail")
             .errors(&[Code::NotFound, Code::StoreUnavailable])
             .build(),

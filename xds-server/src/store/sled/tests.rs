@@ -73,6 +73,7 @@ fn commit(
         // As if the server had been started before each but the second.
         epoch: (revision.number != 2).then_some(epoch),
         receipt,
+        oldest_kept: 1,
     })
 }
 
@@ -170,6 +171,57 @@ fn receipts_are_kept_for_a_day_and_then_removed_a_few_at_a_time() {
     assert!(store.receipt("late").unwrap().is_some());
 }
 
+/// Commits revision `number` with `changes` changes to a log that keeps `keep`.
+fn commit_keeping(store: &SledStore, number: u64, changes: usize, keep: u64) {
+    store
+        .commit(&Commit {
+            revision: &revision(number, 1, changes),
+            records: &[],
+            receipt: None,
+            oldest_kept: (number + 1).saturating_sub(keep),
+        })
+        .unwrap();
+}
+
+fn logged(store: &SledStore) -> Vec<u64> {
+    let heads = store.revisions(u64::MAX, 1000).unwrap();
+    heads.iter().rev().map(|head| head.number).collect()
+}
+
+#[test]
+fn revisions_older_than_the_log_is_to_keep_go_with_the_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    for number in 1..=20 {
+        commit_keeping(&store, number, 3, 5);
+    }
+    drop(store);
+    let store = SledStore::open(dir.path()).unwrap();
+    assert_eq!(store.load().unwrap().revision, 20);
+    assert_eq!(logged(&store), [16, 17, 18, 19, 20]);
+    assert_eq!(store.trees.changes.len(), 5 * 3);
+    assert_eq!(store.revision(15).unwrap(), None);
+    assert_eq!(store.revision(16).unwrap(), Some(revision(16, 1, 3)));
+}
+
+#[test]
+fn a_log_that_is_to_keep_much_less_shrinks_a_few_revisions_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    for number in 1..=40 {
+        commit_keeping(&store, number, if number == 2 { 500 } else { 1 }, 100);
+    }
+    for number in 41..=80 {
+        commit_keeping(&store, number, 1, 5);
+        for number in logged(&store) {
+            let revision = store.revision(number).unwrap();
+            assert!(revision.is_some(), "{number} lacks changes");
+        }
+    }
+    assert_eq!(logged(&store), [76, 77, 78, 79, 80]);
+    assert_eq!(store.trees.changes.len(), 5);
+}
+
 #[test]
 fn a_directory_written_by_a_newer_program_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -184,6 +236,54 @@ fn a_directory_written_by_a_newer_program_is_refused() {
             "was written by a newer fleetway-xds (format 2, this one reads 1): start that version"
         ),
         "{error}"
+    );
+}
+
+#[test]
+fn a_store_that_lost_committed_revisions_is_refused_with_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join(FOLDER).join("db");
+    let store = SledStore::open(dir.path()).unwrap();
+    for number in 1..=12 {
+        commit(
+            &store,
+            &revision(number, 1, 1),
+            &[cluster("a", number)],
+            None,
+        )
+        .unwrap();
+    }
+    drop(store);
+    let whole = fs::read(&log).unwrap();
+    // Without its snapshot sled has the log alone, as after a crash.
+    let snapshots = fs::read_dir(dir.path().join(FOLDER)).unwrap();
+    for entry in snapshots.map(Result::unwrap) {
+        if entry.file_name().as_encoded_bytes().starts_with(b"snap") {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    let mut flipped = whole.clone();
+    flipped[100] ^= 1;
+    for damaged in [&flipped[..], &whole[..whole.len() / 2], &[]] {
+        fs::write(&log, damaged).unwrap();
+        let error = SledStore::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("damaged"), "{error}");
+    }
+    fs::remove_dir_all(dir.path().join(FOLDER)).unwrap();
+    let error = SledStore::open(dir.path()).unwrap_err().to_string();
+    assert!(
+        error.contains("ends at revision 0, but revision 12 was committed")
+            && error.contains("Restore the directory from a copy"),
+        "{error}"
+    );
+    fs::remove_file(dir.path().join(Mark::NAME)).unwrap();
+    assert_eq!(
+        SledStore::open(dir.path())
+            .unwrap()
+            .load()
+            .unwrap()
+            .revision,
+        0
     );
 }
 

@@ -128,7 +128,8 @@ impl Server {
     pub(crate) async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
         let store = SledStore::open(&data.path().join("data")).unwrap();
-        let committer = Committer::open(Arc::new(store)).unwrap();
+        // One revision is all the log keeps: what is sent does not depend on it.
+        let committer = Committer::open(Arc::new(store), 1).unwrap();
         let fleet = Arc::new(Fleet::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
