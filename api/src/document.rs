@@ -4,7 +4,7 @@
 //! `{"kind": "Route", "name": "users", …}`. Reads add `meta`. Reading is strict: unknown fields,
 //! keys given twice and values of the wrong shape are faults, each with the field's path.
 
-mod strict;
+pub(crate) mod strict;
 
 use fleetway_proto::v1;
 use serde::de::DeserializeOwned;

@@ -6,6 +6,8 @@
 //! checks again. All three programs take it, so what the server accepts a proxy of the same
 //! version applies.
 
+#[cfg(feature = "bootstrap")]
+pub mod bootstrap;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod document;

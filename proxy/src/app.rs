@@ -1,30 +1,25 @@
 //! The proxy as a whole: starts its parts, and ends them in order.
 
-use std::{fs, future::Future, io, net::SocketAddr, path::Path, sync::Arc};
+use std::{future::Future, net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
-use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{self, Admin},
-    config::Config,
+    config::{Config, ConfigSource},
     runtime::{Addresses, Runtime},
-    xds::{self, Node, Servers, Source, Status},
+    state::StateFolder,
+    xds::{self, Node, Source, Status},
 };
-
-/// The file in the state folder that says what is bound.
-const ADDRESSES: &str = "addresses.json";
 
 /// Runs a proxy until `stop`, then lets what is in flight finish.
 ///
 /// # Errors
 /// When it cannot start, or its source of configuration fails for good.
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let state = config.state.clone();
-    fs::create_dir_all(&state)
-        .with_context(|| format!("state: the folder {} cannot be made", state.display()))?;
+    let state = StateFolder::take(&config.state)?;
     let source = source(&config)?;
     let socket = tokio::net::TcpListener::bind(config.admin)
         .await
@@ -34,6 +29,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
     tracing::info!(admin = %admin_address, workers = config.worker_count(), "started");
 
     let (draining, ended) = (CancellationToken::new(), CancellationToken::new());
+    let left = CancellationToken::new();
     let status = Status::new();
     let admin = Admin {
         runtime: runtime.clone(),
@@ -41,7 +37,12 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         status: status.clone(),
     };
     let admin = tokio::spawn(admin::serve(socket, admin, ended.clone()));
-    let tell = tokio::spawn(tell_addresses(state, admin_address, runtime.addresses()));
+    let tell = tokio::spawn(tell_addresses(
+        state,
+        admin_address,
+        runtime.addresses(),
+        left.clone(),
+    ));
     let configured = CancellationToken::new();
     let mut following = tokio::spawn(xds::run(
         source,
@@ -55,12 +56,18 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
             tracing::info!("stopping: finishing what is in flight");
             draining.cancel();
             configured.cancel();
-            runtime.drain(config.drain_timeout.0).await;
-            following.await
+            let last_written = async {
+                let outcome = (&mut following).await;
+                left.cancel();
+                outcome
+            };
+            let (outcome, ()) = tokio::join!(last_written, runtime.drain(config.drain_timeout));
+            outcome
         }
         outcome = &mut following => outcome,
     };
-    tell.abort();
+    left.cancel();
+    tell.await?;
     ended.cancel();
     admin.await??;
     let runtime = Arc::into_inner(runtime).context("the workers are still in use")?;
@@ -72,55 +79,45 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
 
 fn source(config: &Config) -> anyhow::Result<Source> {
     let fleet: Arc<str> = config.fleet.as_str().into();
-    if let Some(folder) = &config.resources {
-        return Ok(Source::Folder {
+    Ok(match &config.source {
+        ConfigSource::Folder(folder) => Source::Folder {
             folder: folder.clone(),
             fleet,
-        });
-    }
-    let servers: Servers = config.xds.parse().context("xds")?;
-    let node = Node {
-        id: config.node_id.as_str().into(),
-        fleet,
-    };
-    Ok(Source::Servers {
-        servers,
-        node,
-        state: config.state.clone(),
+        },
+        ConfigSource::Servers { addresses, node_id } => Source::Servers {
+            servers: addresses.parse().context("xds")?,
+            node: Node {
+                id: node_id.as_str().into(),
+                fleet,
+            },
+            state: config.state.clone(),
+        },
     })
 }
 
-#[derive(Serialize)]
-struct Told<'a> {
-    admin: SocketAddr,
-    listeners: &'a Addresses,
-}
-
-/// Keeps `addresses.json` as things are.
+/// Keeps `addresses.json` as things are until the state folder is to be `left`.
 async fn tell_addresses(
-    folder: std::path::PathBuf,
+    state: StateFolder,
     admin: SocketAddr,
     mut addresses: watch::Receiver<Addresses>,
+    left: CancellationToken,
 ) {
     loop {
         let listeners = addresses.borrow_and_update().clone();
-        let told = Told {
-            admin,
-            listeners: &listeners,
-        };
-        if let Err(error) = write_whole(&folder, &told) {
-            tracing::warn!(folder = %folder.display(), %error, "cannot write {ADDRESSES}");
+        if let Err(error) = state.tell(admin, &listeners) {
+            tracing::warn!(%error, "cannot write addresses.json to the state folder");
         }
-        if addresses.changed().await.is_err() {
-            return;
+        tokio::select! {
+            biased;
+            () = left.cancelled() => break,
+            changed = addresses.changed() => {
+                if changed.is_err() {
+                    break;
+                }
+            }
         }
     }
-}
-
-/// Writes the file so that no reader sees half of it.
-fn write_whole(folder: &Path, told: &Told<'_>) -> io::Result<()> {
-    let text = serde_json::to_vec_pretty(told)?;
-    let beside = folder.join(".addresses.json.new");
-    fs::write(&beside, text)?;
-    fs::rename(beside, folder.join(ADDRESSES))
+    if let Err(error) = state.release() {
+        tracing::warn!(%error, "cannot unlock the state folder");
+    }
 }

@@ -1,86 +1,86 @@
 //! The bootstrap configuration: defaults < file < environment < flags.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
-
-use clap::Parser;
-use figment::{
-    Figment,
-    providers::{Env, Format as _, Serialized, Toml, Yaml},
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
 };
-use serde::{Deserialize, Serialize, Serializer};
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+use fleetway_api::{Name, bootstrap, proto};
+use serde::{Deserialize, Serialize};
+
+/// The most workers.
+const MAX_WORKERS: usize = 1024;
+/// What the names of our environment variables begin with.
+pub const ENV_PREFIX: &str = "FLEETWAY_PROXY_";
 
 /// The Fleetway proxy: serves the configuration a management server or a folder gives it.
 ///
-/// Every flag can also stand in the file given by --config (node_id: edge-1) and in the
-/// environment (FLEETWAY_PROXY_NODE_ID=edge-1). Flags win over the environment, the environment
-/// over the file.
-#[derive(Debug, Parser, Serialize)]
+/// Every setting can be given as a flag, as an environment variable (FLEETWAY_PROXY_NODE_ID,
+/// FLEETWAY_PROXY_XDS and so on) or in the configuration file; the first of these that has it counts.
+#[derive(Debug, Parser)]
 #[command(name = "fleetway-proxy", version)]
-pub struct Flags {
-    /// Management servers, http://HOST:PORT, separated by commas; tried in turn
+pub struct Arguments {
+    /// A configuration file, YAML or TOML by its extension
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Source,
+}
+
+/// What one source of settings says: the file, the environment, the flags.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields, default)]
+pub struct Source {
+    /// Management servers, http://HOST:PORT, separated by commas; one of them is used at a time
     #[arg(long, value_name = "URL[,URL]")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     xds: Option<String>,
 
     /// Serve the resource files of this folder instead of a server's configuration
     #[arg(long, value_name = "DIR", conflicts_with = "xds")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     resources: Option<PathBuf>,
 
-    /// The name the server knows this proxy by, unique in the fleet
+    /// The name the server knows this proxy by, unique among all
     #[arg(long, value_name = "ID")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     node_id: Option<String>,
 
     /// The fleet this proxy belongs to [default: default]
     #[arg(long, value_name = "NAME")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     fleet: Option<String>,
 
-    /// Where the admin page listens [default: 127.0.0.1:9901]
-    #[arg(long, value_name = "ADDR")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Where the admin page listens [default: 127.0.0.1:9901]; port 0 lets the system choose
+    #[arg(long, value_name = "IP:PORT")]
     admin: Option<SocketAddr>,
 
-    /// The folder for the last good configuration and addresses.json [default: fleetway-state]
+    /// The folder for the last good configuration and addresses.json, for one proxy alone
+    /// [default: fleetway-state]
     #[arg(long, value_name = "DIR")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<PathBuf>,
 
-    /// How many worker threads [default: one for each core]
+    /// How many worker threads, 0 for one for each core [default: 0]
     #[arg(long, value_name = "N")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "bootstrap::number")]
     workers: Option<usize>,
 
     /// How long requests in flight may go on after SIGTERM [default: 30s]
     #[arg(long, value_name = "DURATION")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    drain_timeout: Option<String>,
+    drain_timeout: Option<proto::Duration>,
 
-    /// What to log: error, warn, info, debug, trace, or a filter such as info,fleetway_proxy::xds=debug
-    /// [default: info]
+    /// What is logged: error, warn, info, debug, trace, or by module, such as
+    /// info,fleetway_proxy::xds=debug [default: info]
     #[arg(long, value_name = "FILTER")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
-
-    /// A configuration file, YAML or (by its ending) TOML
-    #[arg(long, value_name = "FILE")]
-    #[serde(skip)]
-    config: Option<PathBuf>,
 }
 
-/// The bootstrap configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+/// How the proxy runs.
+#[derive(Debug, Clone)]
 pub struct Config {
-    /// Management servers, separated by commas.
-    pub xds: String,
-    /// The folder of resource files.
-    pub resources: Option<PathBuf>,
-    /// The node's id.
-    pub node_id: String,
+    /// Where the configuration comes from.
+    pub source: ConfigSource,
     /// The node's fleet.
-    pub fleet: String,
+    pub fleet: Name,
     /// Where the admin page listens.
     pub admin: SocketAddr,
     /// The state folder.
@@ -88,114 +88,69 @@ pub struct Config {
     /// Worker threads; 0 means one for each core.
     pub workers: usize,
     /// How long requests may go on after SIGTERM.
-    pub drain_timeout: Span,
+    pub drain_timeout: Duration,
     /// The log filter.
     pub log: String,
 }
 
-/// A duration written as in resources: `250ms`, `2s`, `1m30s`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "fleetway_api::proto::Duration")]
-pub struct Span(pub Duration);
-
-impl TryFrom<fleetway_api::proto::Duration> for Span {
-    type Error = fleetway_api::proto::ParseDurationError;
-
-    fn try_from(value: fleetway_api::proto::Duration) -> Result<Self, Self::Error> {
-        Duration::try_from(value).map(Self)
-    }
+/// Where the configuration comes from.
+#[derive(Debug, Clone)]
+pub enum ConfigSource {
+    /// A folder of resource files.
+    Folder(PathBuf),
+    /// Management servers, and the name this proxy has with them.
+    Servers {
+        /// Their addresses, as given.
+        addresses: String,
+        /// The node's id.
+        node_id: String,
+    },
 }
-
-impl Serialize for Span {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}ms", self.0.as_millis()))
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            xds: String::new(),
-            resources: None,
-            node_id: String::new(),
-            fleet: "default".to_owned(),
-            admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
-            state: PathBuf::from("fleetway-state"),
-            workers: 0,
-            drain_timeout: Span(Duration::from_secs(30)),
-            log: "info".to_owned(),
-        }
-    }
-}
-
-/// What is wrong with the configuration: the key, where it was set, and the remedy.
-#[derive(Debug)]
-pub struct ConfigError(String);
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 impl Config {
-    /// Puts the sources together.
+    /// Reads all sources.
     ///
     /// # Errors
-    /// For an unknown key, a value of the wrong shape, or values that do not go together; names
-    /// the key and the source.
-    pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
-        let mut figment = Figment::from(Serialized::defaults(Self::default()));
-        if let Some(path) = &flags.config {
-            if !path.is_file() {
-                return Err(ConfigError(format!(
-                    "--config {}: no such file",
-                    path.display()
-                )));
-            }
-            let toml = path.extension().is_some_and(|ending| ending == "toml");
-            figment = if toml {
-                figment.merge(Toml::file_exact(path))
-            } else {
-                figment.merge(Yaml::file_exact(path))
-            };
-        }
-        figment = figment
-            .merge(Env::prefixed("FLEETWAY_PROXY_"))
-            .merge(Serialized::from(flags, figment::Profile::Default));
-        let config: Self = figment.extract().map_err(|error| {
-            let faults: Vec<String> = error.into_iter().map(|fault| describe(&fault)).collect();
-            ConfigError(faults.join("\n"))
-        })?;
-        config.check()?;
-        Ok(config)
+    /// When one cannot be read, has an unknown key or a bad value, or values do not go together;
+    /// names the key and where it stands.
+    pub fn load(arguments: &Arguments) -> anyhow::Result<Self> {
+        Self::read(arguments.config.as_deref(), &arguments.flags)
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
-        let fault = |text: &str| Err(ConfigError(text.to_owned()));
-        match (self.xds.is_empty(), &self.resources) {
-            (true, None) => {
-                return fault(
-                    "xds: no source of configuration: give --xds http://HOST:PORT or --resources DIR",
-                );
+    fn read(file: Option<&Path>, flags: &Source) -> anyhow::Result<Self> {
+        let all = bootstrap::read(file, ENV_PREFIX, flags)?;
+        let source = match (all.resources, all.xds) {
+            (None, None) => bail!(
+                "xds: no source of configuration: give --xds http://HOST:PORT or --resources DIR"
+            ),
+            (Some(_), Some(_)) => {
+                bail!("resources: cannot go with xds: choose a server or a folder")
             }
-            (false, Some(_)) => {
-                return fault("resources: cannot go with xds: choose a server or a folder");
-            }
-            _ => {}
+            (Some(folder), None) => ConfigSource::Folder(folder),
+            (None, Some(addresses)) => ConfigSource::Servers {
+                addresses,
+                node_id: all
+                    .node_id
+                    .filter(|id| !id.is_empty())
+                    .context("node_id: is missing: give --node-id, a name of this proxy's own")?,
+            },
+        };
+        let workers = all.workers.unwrap_or_default();
+        if workers > MAX_WORKERS {
+            bail!("workers: must be at most {MAX_WORKERS}; 0 means one for each core");
         }
-        if !self.xds.is_empty() && self.node_id.is_empty() {
-            return fault("node_id: is missing: give --node-id, a name of this proxy's own");
-        }
-        if fleetway_api::Name::new(&self.fleet).is_err() {
-            return fault("fleet: must be 1 to 253 characters of a-z, 0-9, \"-\", \"_\" and \".\"");
-        }
-        if self.workers > 1024 {
-            return fault("workers: must be at most 1024; 0 means one for each core");
-        }
-        Ok(())
+        let drain_timeout = all.drain_timeout.map(Duration::try_from).transpose()?;
+        Ok(Self {
+            source,
+            fleet: Name::new(all.fleet.as_deref().unwrap_or("default")).context("fleet")?,
+            admin: all
+                .admin
+                .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9901))),
+            state: all.state.unwrap_or_else(|| "fleetway-state".into()),
+            workers,
+            drain_timeout: drain_timeout.unwrap_or(Duration::from_secs(30)),
+            log: all.log.unwrap_or_else(|| "info".to_owned()),
+        })
     }
 
     /// How many workers to start.
@@ -208,18 +163,54 @@ impl Config {
     }
 }
 
-fn describe(fault: &figment::Error) -> String {
-    let key = fault.path.join(".");
-    let source = fault
-        .metadata
-        .as_ref()
-        .map_or_else(String::new, |metadata| {
-            let place = metadata.source.as_ref().map(|source| format!(" {source}"));
-            format!(" (in {}{})", metadata.name, place.unwrap_or_default())
-        });
-    if key.is_empty() {
-        format!("{}{source}", fault.kind)
-    } else {
-        format!("{key}: {}{source}", fault.kind)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, flags: &[&str]) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("proxy.yaml");
+        std::fs::write(&path, file).unwrap();
+        let flags = Arguments::try_parse_from([&["fleetway-proxy"], flags].concat()).unwrap();
+        Config::read(Some(&path), &flags.flags).map_err(|error| {
+            format!("{error:#}").replace(&format!("{}/", dir.path().display()), "")
+        })
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_the_defaults() {
+        let file = "xds: http://10.0.0.1:7081\nnode_id: n\nworkers: 3\ndrain_timeout: 1m30s\n";
+        let config = load(file, &["--workers", "2"]).unwrap();
+        assert!(matches!(&config.source, ConfigSource::Servers { node_id, .. } if node_id == "n"));
+        assert_eq!((config.workers, config.worker_count()), (2, 2));
+        assert_eq!(config.drain_timeout, Duration::from_secs(90));
+        assert_eq!(config.admin.port(), 9901);
+        assert_eq!(config.fleet.as_str(), "default");
+        let config = load("fleet: edge\n", &["--resources", "r"]).unwrap();
+        assert!(matches!(&config.source, ConfigSource::Folder(folder) if folder.ends_with("r")));
+        assert_eq!(config.fleet.as_str(), "edge");
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_with_key_and_place() {
+        let folder = &["--resources", "r"][..];
+        for (file, flags, says) in [
+            ("", &[][..], "xds: no source of configuration"),
+            (
+                "xds: http://10.0.0.1:1\n",
+                folder,
+                "resources: cannot go with xds",
+            ),
+            ("xds: http://10.0.0.1:1\n", &[], "node_id: is missing"),
+            ("fleets: a\n", folder, "proxy.yaml: fleets: unknown field"),
+            ("fleet: A B\n", folder, "fleet: "),
+            ("workers: 2000\n", folder, "workers: must be at most 1024"),
+            ("workers: many\n", folder, "proxy.yaml: workers: "),
+            ("drain_timeout: 5\n", folder, "proxy.yaml: drain_timeout: "),
+            ("admin: 9901\n", folder, "proxy.yaml: admin: "),
+        ] {
+            let error = load(file, flags).unwrap_err();
+            assert!(error.starts_with(says), "{error}\nnot {says}");
+        }
     }
 }

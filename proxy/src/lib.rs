@@ -15,9 +15,10 @@ pub mod listener;
 pub mod route;
 pub mod runtime;
 pub mod snapshot;
+pub mod state;
 pub mod telemetry;
 #[cfg(test)]
 mod tidy;
 pub mod upstream;
-pub mod worker;
+mod worker;
 pub mod xds;

@@ -5,15 +5,15 @@ use std::{io::IsTerminal as _, process::ExitCode};
 use clap::Parser as _;
 use fleetway_proxy::{
     app,
-    config::{Config, Flags},
+    config::{Arguments, Config},
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let config = match Config::load(&Flags::parse()) {
+    let config = match Config::load(&Arguments::parse()) {
         Ok(config) => config,
-        Err(error) => return fail(&format!("the configuration is not usable:\n{error}")),
+        Err(error) => return fail(&format!("{error:#}")),
     };
     let filter = match EnvFilter::try_new(&config.log) {
         Ok(filter) => filter,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// From the outside in: a module uses only those after it.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
     "app",
     "admin",
     "runtime",
@@ -18,6 +18,7 @@ const ORDER: [&str; 14] = [
     "http1",
     "telemetry",
     "config",
+    "state",
 ];
 
 /// What sees less than its place would allow.

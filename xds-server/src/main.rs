@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let config = Config::load(arguments.config.as_deref(), arguments.flags)?;
+    let config = Config::load(arguments.config.as_deref(), &arguments.flags)?;
     let filter: EnvFilter = config
         .log
         .parse()

@@ -14,7 +14,7 @@ pub(super) fn json(text: &str) -> Result<Value, String> {
 }
 
 /// Reads a stream of YAML documents. Aliases are bounded, so that a small text stays small.
-pub(super) fn yaml(text: &str) -> Result<Vec<Value>, String> {
+pub(crate) fn yaml(text: &str) -> Result<Vec<Value>, String> {
     let options = serde_saphyr::options! {
         strict_booleans: true,
         duplicate_keys: DuplicateKeyPolicy::Error,

@@ -1,6 +1,11 @@
 //! The real program.
 
-use std::{collections::BTreeSet, path::Path, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    process::{Output, Stdio},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -36,6 +41,12 @@ async fn start(data: &Path) -> Child {
     child
 }
 
+/// What a program that does not start says.
+async fn ended(mut command: Command) -> Output {
+    let output = timeout(Duration::from_secs(60), command.output()).await;
+    output.expect("it ends").unwrap()
+}
+
 fn rest(data: &Path) -> String {
     let text = std::fs::read_to_string(data.join("addresses.json")).unwrap();
     let addresses: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -57,7 +68,7 @@ async fn terminate(mut child: Child) -> std::process::ExitStatus {
 async fn a_second_process_on_the_same_directory_is_refused_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let first = start(dir.path()).await;
-    let second = command(dir.path()).output().await.unwrap();
+    let second = ended(command(dir.path())).await;
     assert_eq!(second.status.code(), Some(1));
     let error = String::from_utf8(second.stderr).unwrap();
     let says = format!(
@@ -179,17 +190,20 @@ async fn a_request_in_flight_is_finished_when_it_stops() {
 }
 
 #[tokio::test]
-async fn a_wrong_setting_is_refused_with_its_place() {
+async fn every_wrong_setting_is_refused_with_its_place() {
     let dir = tempfile::tempdir().unwrap();
-    let output = command(dir.path())
-        .env("FLEETWAY_XDS_PORT", "80")
-        .output()
-        .await
-        .unwrap();
+    let mut wrong = command(dir.path());
+    wrong
+        .env("FLEETWAY_XDS_LOGS", "info")
+        .env("FLEETWAY_XDS_MAX_BODY_BYTES", "much");
+    let output = ended(wrong).await;
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        error.contains("the environment variable FLEETWAY_XDS_PORT"),
-        "{error}"
-    );
+    for place in [
+        "FLEETWAY_XDS_LOGS: unknown",
+        "FLEETWAY_XDS_MAX_BODY_BYTES: ",
+    ] {
+        let place = format!("the environment variable {place}");
+        assert!(error.contains(&place), "{error}");
+    }
 }

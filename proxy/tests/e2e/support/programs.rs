@@ -22,15 +22,11 @@ fn program(name: &str) -> PathBuf {
     let folder = BUILT.get_or_init(|| {
         let proxy = PathBuf::from(env!("CARGO_BIN_EXE_fleetway-proxy"));
         let folder = proxy.parent().expect("a folder of programs").to_owned();
+        // With the features a test of the whole workspace has, so that it has built them already:
+        // the programs are built for the tests of their packages.
         let mut build = std::process::Command::new(env!("CARGO"));
-        build.args([
-            "build",
-            "--quiet",
-            "--package",
-            "fleetway-xds",
-            "--package",
-            "fleetway-api",
-        ]);
+        build.args(["test", "--quiet", "--no-run", "--workspace"]);
+        build.args(["--all-features", "--test", "it"]);
         build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
         if folder.ends_with("release") {
             build.arg("--release");

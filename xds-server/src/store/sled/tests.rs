@@ -177,6 +177,7 @@ fn commit_keeping(store: &SledStore, number: u64, changes: usize, keep: u64) {
         .commit(&Commit {
             revision: &revision(number, 1, changes),
             records: &[],
+            epoch: None,
             receipt: None,
             oldest_kept: (number + 1).saturating_sub(keep),
         })
