@@ -38,7 +38,7 @@ pub(super) fn list(call: &Call) -> Result<Response, Failure> {
     } = params(&call.parts)?;
     let size = check_size(page_size)?;
     let after = page_token
-        .map(|token| read_token(&token, LIST))
+        .map(|token| read_token::<String>(&token, LIST))
         .transpose()?;
     let mut nodes = call.app.fleet.nodes();
     nodes.sort_by(|one, two| one.id.cmp(&two.id));
