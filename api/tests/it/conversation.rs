@@ -536,6 +536,14 @@ mod edit {
     }
 
     #[test]
+    fn a_text_that_is_gone_is_not_said_to_be_kept() {
+        let (run, requests) = edit("rm \"$1\"", Vec::new());
+        assert_eq!(run.code, 1, "{run:?}");
+        assert!(!run.stderr.contains("is kept"), "{run:?}");
+        assert_eq!(requests.len(), 1);
+    }
+
+    #[test]
     fn an_editor_that_fails_changes_nothing() {
         let (run, requests) = edit("exit 3", Vec::new());
         assert_eq!(run.code, 1, "{run:?}");
