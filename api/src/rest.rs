@@ -186,7 +186,8 @@ pub enum Code {
     UnsupportedMediaType,
     /// 422: the idempotency key was used for another transaction.
     IdempotencyKeyReused,
-    /// 503: the store did not take the write; it was not made.
+    /// 503: the store did not take the write or cannot be read. Nothing was published; if a write
+    /// failed half-way, only a restart of the server tells whether the store has it.
     StoreUnavailable,
     /// 500: a fault of the server.
     Internal,
