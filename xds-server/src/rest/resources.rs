@@ -86,16 +86,17 @@ struct Request {
 }
 
 impl Request {
-    fn make(&self, app: &App, document: Value) -> Result<(Id, Committed), Failure> {
+    fn make(&self, app: &App, mut document: Value) -> Result<(Id, Committed), Failure> {
+        let unconditional = self.preconditions.is_empty() && document.get("meta").is_none();
         let mut attempt = 1;
         loop {
             let (body, base) = match self.how {
-                Write::Create | Write::Put => (document.clone(), None),
+                // Made once: only a patch has a second attempt. A large one is not copied.
+                Write::Create | Write::Put => (document.take(), None),
                 Write::Patch => self.patched(app, &document)?,
             };
             let operation = self.operation(app, body, base)?;
             let id = operation.id.clone();
-            let unconditional = self.preconditions.is_empty() && document.get("meta").is_none();
             match app.commit(self.transaction(operation)) {
                 Ok(committed) => return Ok((id, committed)),
                 // Someone else was faster, and the client did not ask to be told.
