@@ -2,6 +2,8 @@
 //!
 //! Resources themselves travel as documents ([`crate::document`]). Times are RFC 3339 in UTC.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
@@ -184,7 +186,8 @@ pub enum Code {
     UnsupportedMediaType,
     /// 422: the idempotency key was used for another transaction.
     IdempotencyKeyReused,
-    /// 503: the store did not take the write; it was not made.
+    /// 503: the store did not take the write or cannot be read. Nothing was published; if a write
+    /// failed half-way, only a restart of the server tells whether the store has it.
     StoreUnavailable,
     /// 500: a fault of the server.
     Internal,
@@ -332,6 +335,33 @@ pub struct RevisionStatus {
     pub refused: bool,
 }
 
+/// Which share of the connected nodes must have a revision live: `all`, or such as `95%`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share(usize);
+
+impl Share {
+    /// Whether so many have it. Of no connected nodes any share is met.
+    #[must_use]
+    pub const fn is_met(self, status: &RevisionStatus) -> bool {
+        status.nodes_live.saturating_mul(100) >= status.nodes.saturating_mul(self.0)
+    }
+}
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "all" {
+            return Ok(Self(100));
+        }
+        text.strip_suffix('%')
+            .and_then(|number| number.parse().ok())
+            .filter(|share| (1..=100).contains(share))
+            .map(Self)
+            .ok_or_else(|| format!("\"{text}\" is no share: write \"all\" or 1% to 100%"))
+    }
+}
+
 /// A node that does not have a revision live.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WaitingNode {
@@ -353,4 +383,30 @@ pub struct WaitingNode {
 pub struct ServerVersion {
     /// The server's version.
     pub version: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_the_connected_nodes_is_rounded_up() {
+        let met = |share: &str, nodes, nodes_live| {
+            share.parse::<Share>().unwrap().is_met(&RevisionStatus {
+                revision: 1,
+                live: false,
+                nodes,
+                nodes_live,
+                waiting: Vec::new(),
+                refused: false,
+            })
+        };
+        assert!(met("all", 3, 3) && !met("all", 3, 2));
+        assert!(met("95%", 20, 19) && !met("95%", 20, 18));
+        assert!(met("50%", 3, 2) && !met("50%", 3, 1));
+        assert!(met("all", 0, 0));
+        for bad in ["0%", "101%", "95", "%", "most", "-1%", ""] {
+            assert!(bad.parse::<Share>().is_err(), "{bad}");
+        }
+    }
 }

@@ -84,10 +84,8 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     });
     let xds_task = tokio::spawn({
         let snapshots = app.committer.subscribe();
-        let options = delta::Options {
-            drain_timeout: config.drain_timeout,
-            ..Default::default()
-        };
+        // Streams end at once: there is nothing in flight to wait for as long as for requests.
+        let options = delta::Options::default();
         let service = delta::serve(
             xds_socket,
             snapshots,

@@ -17,6 +17,7 @@ pub(super) fn json(text: &str) -> Result<Value, String> {
 pub(crate) fn yaml(text: &str) -> Result<Vec<Value>, String> {
     let options = serde_saphyr::options! {
         strict_booleans: true,
+        reject_unsupported_tags: true,
         duplicate_keys: DuplicateKeyPolicy::Error,
         budget: serde_saphyr::budget! {
             max_events: 20_000_000,

@@ -102,6 +102,17 @@ fn a_key_given_twice_is_refused_with_its_place() {
 }
 
 #[test]
+fn a_tag_that_means_nothing_here_is_refused_with_its_place() {
+    let text = "kind: Cluster\nname: !env NAME\n";
+    let fault = faults(text).remove(0);
+    assert!(
+        fault.starts_with("test.yaml: not well-formed YAML: line 2") && fault.contains("!env"),
+        "{fault}"
+    );
+    assert!(read_all("{kind: Cluster, name: !!str a}", Format::Yaml, "test.yaml").is_ok());
+}
+
+#[test]
 fn kind_and_name_may_be_left_out_where_they_are_known_and_must_agree() {
     let expected = Expected {
         kind: Some(Kind::Cluster),

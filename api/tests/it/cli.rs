@@ -196,6 +196,7 @@ fn wrong_usage_exits_with_1() {
         &["show", "one"],
         &["apply", "-f", "x", "--wait=soon"],
         &["apply", "-f", "x", "--wait-nodes", "all"],
+        &["apply", "-f", "x", "--wait", "--wait-nodes", "0%"],
         &["--timeout", "0s", "status"],
         &["--server", "https://a", "status"],
         &["--author", "a\nb", "status"],

@@ -281,7 +281,13 @@ fn each_kind_of_problem_has_its_exit_code_and_next_step() {
         (409, "already_exists", &told, 3, "what happened"),
         (412, "stale_version", &told, 3, "prints the newest version"),
         (404, "not_found", &told, 4, "list what there is"),
-        (503, "store_unavailable", &told, 5, "Try again"),
+        (
+            503,
+            "store_unavailable",
+            &told,
+            5,
+            "look at the newest revisions before",
+        ),
         (500, "internal", &told, 1, "what happened"),
         (400, "bad_request", &told, 1, "what happened"),
     ] {
@@ -533,6 +539,14 @@ mod edit {
             run.stderr.contains("given up; your text is kept in /"),
             "{run:?}"
         );
+    }
+
+    #[test]
+    fn a_text_that_is_gone_is_not_said_to_be_kept() {
+        let (run, requests) = edit("rm \"$1\"", Vec::new());
+        assert_eq!(run.code, 1, "{run:?}");
+        assert!(!run.stderr.contains("is kept"), "{run:?}");
+        assert_eq!(requests.len(), 1);
     }
 
     #[test]

@@ -142,7 +142,12 @@ fn tags(headers: &HeaderMap, name: &HeaderName, weak: bool) -> Result<Option<Tag
         if rest == "*" {
             return Ok(Some(Tags::Any));
         }
-        while !rest.is_empty() {
+        loop {
+            // Empty elements of a list are passed over, RFC 9110 section 5.6.1.
+            rest = rest.trim_start_matches([',', ' ', '\t']);
+            if rest.is_empty() {
+                break;
+            }
             let (is_weak, tag) = match rest.strip_prefix("W/") {
                 Some(tag) => (true, tag),
                 None => (false, rest),
@@ -151,15 +156,17 @@ fn tags(headers: &HeaderMap, name: &HeaderName, weak: bool) -> Result<Option<Tag
                 .strip_prefix('"')
                 .and_then(|tag| tag.split_once('"'))
                 .ok_or_else(bad)?;
-            if let Ok(version) = tag.parse()
+            // Tags are compared as they are written: "02" is not "2".
+            if let Ok(version) = tag.parse::<u64>()
+                && version.to_string() == tag
                 && (weak || !is_weak)
             {
                 versions.push(version);
             }
-            rest = match tail.trim_start() {
-                "" => "",
-                tail => tail.strip_prefix(',').ok_or_else(bad)?.trim_start(),
-            };
+            rest = tail.trim_start();
+            if !rest.is_empty() && !rest.starts_with(',') {
+                return Err(bad());
+            }
         }
     }
     Ok(Some(Tags::Versions(versions)))
@@ -185,6 +192,10 @@ mod tests {
         assert_eq!(
             read("\"1\" , W/\"2\",\"x\", \"3\""),
             Some(Tags::Versions(vec![1, 3]))
+        );
+        assert_eq!(
+            read(",\"1\", ,\"02\",\"+3\","),
+            Some(Tags::Versions(vec![1]))
         );
         for bad in ["42", "\"42", "\"1\" \"2\"", "W/1"] {
             assert_eq!(read(bad), None, "{bad}");

@@ -54,7 +54,11 @@ pub(super) fn params<T: DeserializeOwned>(parts: &Parts) -> Result<T, Failure> {
             let reason = text
                 .strip_prefix("Failed to deserialize query string: ")
                 .unwrap_or(&text);
-            Err(Failure::bad("query", reason.replace('`', "\"")))
+            let (key, reason) = match reason.split_once(": ") {
+                Some((key, reason)) if !key.contains(' ') => (key, reason),
+                _ => ("query", reason),
+            };
+            Err(Failure::bad(key, reason.replace('`', "\"")))
         }
     }
 }

@@ -47,7 +47,7 @@ pub(super) async fn list(kind: Kind, call: Call) -> Result<Response, Failure> {
     } = params(&call.parts)?;
     let size = check_size(page_size)?;
     let after = page_token
-        .map(|token| read_token(&token, kind.plural()))
+        .map(|token| read_token::<String>(&token, kind.plural()))
         .transpose()?;
     let selector: Selector = label
         .as_deref()
@@ -111,12 +111,12 @@ pub(super) fn write_token(list: &str, last: &str) -> String {
 }
 
 /// The key in a token of `list`.
-pub(super) fn read_token(token: &str, list: &str) -> Result<String, Failure> {
+pub(super) fn read_token<K: FromStr>(token: &str, list: &str) -> Result<K, Failure> {
     URL_SAFE_NO_PAD
         .decode(token)
         .ok()
         .and_then(|bytes| String::from_utf8(bytes).ok())
-        .and_then(|text| Some(text.strip_prefix(list)?.strip_prefix('/')?.to_owned()))
+        .and_then(|text| text.strip_prefix(list)?.strip_prefix('/')?.parse().ok())
         .ok_or_else(|| {
             Failure::bad(
                 "page_token",

@@ -1,11 +1,11 @@
 //! The fleet: what each node has, and waiting until a revision is live.
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
 use axum::response::Response;
 use fleetway_api::{
     proto::Duration as TextDuration,
-    rest::{Page, RevisionStatus},
+    rest::{Page, RevisionStatus, Share},
 };
 use http::StatusCode;
 use serde::Deserialize;
@@ -38,7 +38,7 @@ pub(super) fn list(call: &Call) -> Result<Response, Failure> {
     } = params(&call.parts)?;
     let size = check_size(page_size)?;
     let after = page_token
-        .map(|token| read_token(&token, LIST))
+        .map(|token| read_token::<String>(&token, LIST))
         .transpose()?;
     let mut nodes = call.app.fleet.nodes();
     nodes.sort_by(|one, two| one.id.cmp(&two.id));
@@ -130,36 +130,10 @@ fn read_wait(text: &str) -> Result<Duration, Failure> {
     let bad = |message: String| Failure::bad("wait", message);
     let wait: TextDuration = text
         .parse()
-        .map_err(|error| bad(format!("\"{text}\" is {error}")))?;
+        .map_err(|error| bad(format!("\"{text}\": {error}")))?;
     match Duration::try_from(wait) {
         Ok(wait) if wait <= MAX_WAIT => Ok(wait),
         _ => Err(bad("must be at most 5m".to_owned())),
-    }
-}
-
-/// Which share of the connected nodes must have a revision live, in per cent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Share(usize);
-
-impl Share {
-    /// Of no connected nodes any share is met.
-    fn is_met(self, status: &RevisionStatus) -> bool {
-        status.nodes_live.saturating_mul(100) >= status.nodes.saturating_mul(self.0)
-    }
-}
-
-impl FromStr for Share {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "all" {
-            return Ok(Self(100));
-        }
-        text.strip_suffix('%')
-            .and_then(|number| number.parse().ok())
-            .filter(|share| (1..=100).contains(share))
-            .map(Self)
-            .ok_or_else(|| format!("\"{text}\" is no share: write \"all\" or 1% to 100%"))
     }
 }
 
@@ -219,27 +193,6 @@ mod tests {
         });
         assert!(found.refused && !found.live);
         assert!(started.elapsed() < Duration::from_secs(2));
-    }
-
-    #[test]
-    fn a_share_of_the_connected_nodes_is_rounded_up() {
-        let met = |share: &str, nodes, nodes_live| {
-            share.parse::<Share>().unwrap().is_met(&RevisionStatus {
-                revision: 1,
-                live: false,
-                nodes,
-                nodes_live,
-                waiting: Vec::new(),
-                refused: false,
-            })
-        };
-        assert!(met("all", 3, 3) && !met("all", 3, 2));
-        assert!(met("95%", 20, 19) && !met("95%", 20, 18));
-        assert!(met("50%", 3, 2) && !met("50%", 3, 1));
-        assert!(met("all", 0, 0));
-        for bad in ["0%", "101%", "95", "%", "most", "-1%", ""] {
-            assert!(bad.parse::<Share>().is_err(), "{bad}");
-        }
     }
 
     #[test]

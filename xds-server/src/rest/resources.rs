@@ -2,8 +2,8 @@
 
 use axum::response::Response;
 use fleetway_api::{
-    Id, Kind, Name,
-    document::{self, Expected, Format},
+    FieldError, Id, Kind, Name,
+    document::{self, Document, Expected, Format},
     rest::Outcome,
 };
 use http::{StatusCode, header};
@@ -86,16 +86,20 @@ struct Request {
 }
 
 impl Request {
-    fn make(&self, app: &App, document: Value) -> Result<(Id, Committed), Failure> {
+    fn make(&self, app: &App, mut document: Value) -> Result<(Id, Committed), Failure> {
+        let unconditional = self.preconditions.is_empty() && document.get("meta").is_none();
         let mut attempt = 1;
         loop {
             let (body, base) = match self.how {
-                Write::Create | Write::Put => (document.clone(), None),
+                // Made once: only a patch has a second attempt. A large one is not copied.
+                Write::Create | Write::Put => (document.take(), None),
                 Write::Patch => self.patched(app, &document)?,
             };
             let operation = self.operation(app, body, base)?;
+            if self.how == Write::Patch {
+                self.check_names(&document)?;
+            }
             let id = operation.id.clone();
-            let unconditional = self.preconditions.is_empty() && document.get("meta").is_none();
             match app.commit(self.transaction(operation)) {
                 Ok(committed) => return Ok((id, committed)),
                 // Someone else was faster, and the client did not ask to be told.
@@ -124,7 +128,22 @@ impl Request {
         Ok((document, Some(entry.data.version)))
     }
 
-    fn operation(&self, app: &App, body: Value, base: Option<u64>) -> Result<Operation, Failure> {
+    /// Refuses a patch that takes out a field which no resource of the kind has: that changes
+    /// nothing, and would go unnoticed.
+    fn check_names(&self, patch: &Value) -> Result<(), Failure> {
+        let Err(mut faults) = self.read(patch.clone()) else {
+            return Ok(());
+        };
+        // By itself it lacks fields and has nulls: that is what a patch is.
+        faults.retain(|fault| fault.message.starts_with("unknown field"));
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(faults.into())
+        }
+    }
+
+    fn read(&self, body: Value) -> Result<Document, Vec<FieldError>> {
         let name = self.name.as_deref();
         let place = name.map_or_else(
             || "body".to_owned(),
@@ -134,7 +153,11 @@ impl Request {
             kind: Some(self.kind),
             name,
         };
-        let document = document::read(body, expected, &place)?;
+        document::read(body, expected, &place)
+    }
+
+    fn operation(&self, app: &App, body: Value, base: Option<u64>) -> Result<Operation, Failure> {
+        let document = self.read(body)?;
         let id = document.id;
         let snapshot = app.committer.snapshot();
         let found = snapshot.get(&id).map(|entry| entry.data.version);

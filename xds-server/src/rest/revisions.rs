@@ -28,7 +28,7 @@ pub(super) async fn list(call: Call) -> Result<Response, Failure> {
     let size = check_size(page_size)?;
     let before = match page_token {
         None => u64::MAX,
-        Some(token) => number(&read_token(&token, LIST)?)?,
+        Some(token) => read_token(&token, LIST)?,
     };
     let format = call.format;
     call.app
@@ -72,7 +72,7 @@ pub(super) async fn get(call: Call) -> Result<Response, Failure> {
         .await
 }
 
-/// Reads a revision number in a path or a token.
+/// Reads a revision number in a path.
 pub(super) fn number(text: &str) -> Result<u64, Failure> {
     text.parse()
         .map_err(|_| Failure::NotFound(format!("there is no revision \"{text}\": give a number")))

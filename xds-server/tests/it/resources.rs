@@ -505,6 +505,26 @@ async fn a_patch_changes_parts() {
 }
 
 #[tokio::test]
+async fn a_patch_takes_out_only_what_there_could_be() {
+    let server = Server::start().await.with_route().await;
+    let patch = "{priority: null, labels: {x: null}, forward: {timout: null}, prio: null}";
+    let faults = server.patch("/v1/routes/users", patch).await;
+    let faults = faults.faults(422, Code::Invalid);
+    let places: Vec<_> = faults
+        .iter()
+        .filter_map(|fault| fault.split_once(": unknown field"))
+        .map(|(place, _)| place)
+        .collect();
+    assert_eq!(
+        places,
+        ["routes/users: forward.timout", "routes/users: prio"]
+    );
+    let patch = "{priority: null, labels: {x: null}, redirect: null, match: {hosts: null}}";
+    let unchanged = server.patch("/v1/routes/users", patch).await.ok();
+    assert_eq!(unchanged.header("etag"), "\"2\"");
+}
+
+#[tokio::test]
 async fn two_actions_in_one_route_are_told_as_such() {
     let server = Server::start().await.with_route().await;
     let faults = server

@@ -69,6 +69,10 @@ impl Server {
         self.running = Some(running);
     }
 
+    pub(crate) async fn stop(mut self) {
+        self.running.take().unwrap().stop().await.unwrap();
+    }
+
     /// Where the streams are served.
     pub(crate) fn xds(&self) -> SocketAddr {
         self.running.as_ref().unwrap().xds

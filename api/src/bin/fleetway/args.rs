@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fleetway_api::{
     client::{Client, ClientError},
     proto,
+    rest::Share,
 };
 
 const EXIT_CODES: &str = "Exit codes:
@@ -169,6 +170,7 @@ pub(crate) struct Wait {
         long = "wait-nodes",
         requires = "time",
         default_value = "all",
+        value_parser = share,
         value_name = "SHARE"
     )]
     pub(crate) nodes: String,
@@ -300,6 +302,11 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Err("must be above 0s".to_owned());
     }
     Ok(time)
+}
+
+/// Checks a share before anything is changed; it is sent as it is written.
+fn share(text: &str) -> Result<String, String> {
+    text.parse::<Share>().map(|_| text.to_owned())
 }
 
 #[cfg(test)]

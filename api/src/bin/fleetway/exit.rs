@@ -172,9 +172,9 @@ fn next_step(code: Code) -> Option<&'static str> {
         Code::NotFound => Some(
             "`fleetway get all`, `fleetway get nodes` and `fleetway revisions` list what there is",
         ),
-        Code::StoreUnavailable => {
-            Some("Nothing was changed. Try again; the server's log says more")
-        }
+        Code::StoreUnavailable => Some(
+            "No proxy was sent it. The server's log says more; look at the newest revisions before sending it again",
+        ),
         Code::TooLarge => Some("Apply it in parts that are valid by themselves"),
         _ => None,
     }

@@ -11,6 +11,9 @@ use envoy_types::pb::envoy::service::discovery::v3::{
     aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
 };
 use fleetway_api::{Kind, proto::type_url, rest::NodeState};
+use fleetway_xds::config::Config;
+use std::time::Duration;
+use tokio::{io::AsyncReadExt as _, net::TcpStream};
 use tonic::Code;
 
 #[tokio::test]
@@ -325,4 +328,14 @@ async fn on_shutdown_every_client_is_told_to_go_elsewhere() {
     assert_eq!(status.code(), Code::Unavailable);
     drop(client);
     within(server.served).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_without_a_stream_does_not_hold_up_the_stop() {
+    let patient = |config: &mut Config| config.drain_timeout = Duration::from_secs(600);
+    let server = crate::support::Server::start_with(patient).await;
+    let mut silent = TcpStream::connect(server.xds()).await.unwrap();
+    // What the server says first: it has the connection.
+    within(silent.read_u8()).await.unwrap();
+    within(server.stop()).await;
 }

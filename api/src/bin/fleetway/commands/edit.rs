@@ -47,8 +47,9 @@ async fn rounds(
         .context("cannot make a file to edit")?;
     let result = until_taken(client, args, id, before, (&original, file.path())).await;
     if let Err(error) = result {
-        let text = fs::read_to_string(file.path()).unwrap_or_default();
-        if without_notes(&text) == original {
+        let changed = fs::read(file.path())
+            .is_ok_and(|text| without_notes(&String::from_utf8_lossy(&text)) != original);
+        if !changed {
             return Err(error);
         }
         let (_, path) = file.keep()?;

@@ -46,7 +46,7 @@ fn targets(words: &[String]) -> anyhow::Result<Vec<Id>> {
     let id = |kind: Kind, name: &str| {
         Name::new(name)
             .map(|name| Id::new(kind, name))
-            .with_context(|| format!("\"{name}\" is not a name: it"))
+            .with_context(|| format!("\"{name}\" is not a name"))
     };
     let kind = |text: &str| text.parse::<Kind>().map_err(anyhow::Error::msg);
     let is_kind = |text: &str| text.parse::<Kind>().is_ok();
