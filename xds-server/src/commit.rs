@@ -231,6 +231,11 @@ impl Committer {
                 oldest_kept: self.oldest_kept(number),
             })?;
             self.current.send_replace(next.clone());
+            let Transaction {
+                author, message, ..
+            } = &transaction;
+            let changed = staged.revision.changes.len();
+            tracing::info!(revision = number, author, message, changed, "committed");
         }
         Ok(Committed {
             response,

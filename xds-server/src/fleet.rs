@@ -195,6 +195,7 @@ impl Fleet {
             facts: Facts::default(),
         });
         drop(records);
+        tracing::info!(node = id, stream, "node connected");
         self.counters.streams_open.fetch_add(1, Ordering::Relaxed);
         self.touch();
         Ok(Listed {
@@ -354,6 +355,16 @@ impl Listed {
             if let Some(record) = records.iter_mut().find(|r| r.stream == self.stream) {
                 // Counts alone wake nobody.
                 news = !record.facts.says_the_same(&facts);
+                if let Some(refusal) = &facts.refusal
+                    && record.facts.refusal.as_ref() != Some(refusal)
+                {
+                    tracing::warn!(
+                        node = self.id,
+                        revision = refusal.revision,
+                        reason = refusal.message,
+                        "node refused a revision"
+                    );
+                }
                 record.facts = facts;
                 // Two nodes of one id: each is shown with a fault.
                 record.facts.tally.protocol_errors += u64::from(several);
@@ -376,6 +387,7 @@ impl Drop for Listed {
                 record.facts.in_flight = None;
             }
         }
+        tracing::info!(node = self.id, stream = self.stream, "node disconnected");
         let open = &self.fleet.counters.streams_open;
         open.fetch_sub(1, Ordering::Relaxed);
         self.fleet.touch();

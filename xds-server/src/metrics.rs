@@ -8,7 +8,7 @@ use std::{
 use fleetway_api::Kind;
 use http::StatusCode;
 
-use crate::snapshot::Snapshot;
+use crate::{fleet::Counters, snapshot::Snapshot};
 
 /// The counters.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Metrics {
 
     /// The text exposition format, version 0.0.4.
     #[must_use]
-    pub fn render(&self, snapshot: &Snapshot) -> String {
+    pub fn render(&self, snapshot: &Snapshot, streams: &Counters) -> String {
         let mut text = String::with_capacity(2048);
         let head = |text: &mut String, name: &str, kind: &str, help: &str| {
             // Writing to a string cannot fail.
@@ -76,6 +76,34 @@ impl Metrics {
                 "{name}{{reason=\"{reason}\"}} {}",
                 counter.load(Relaxed)
             );
+        }
+        let name = "fleetway_xds_streams";
+        head(&mut text, name, "gauge", "Discovery streams open now.");
+        let _ = writeln!(text, "{name} {}", streams.streams_open.load(Relaxed));
+        for (name, help, counter) in [
+            (
+                "fleetway_xds_pushes_total",
+                "Pushes begun.",
+                &streams.pushes,
+            ),
+            (
+                "fleetway_xds_acks_total",
+                "Responses that clients acknowledged.",
+                &streams.acks,
+            ),
+            (
+                "fleetway_xds_nacks_total",
+                "Responses that clients refused.",
+                &streams.nacks,
+            ),
+            (
+                "fleetway_xds_protocol_errors_total",
+                "Faults of clients: stale nonces, unknown types and the like.",
+                &streams.protocol_errors,
+            ),
+        ] {
+            head(&mut text, name, "counter", help);
+            let _ = writeln!(text, "{name} {}", counter.load(Relaxed));
         }
         let name = "fleetway_xds_rest_requests_total";
         head(

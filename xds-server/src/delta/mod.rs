@@ -7,6 +7,7 @@
 mod codec;
 pub mod diff;
 mod facts;
+mod incoming;
 mod push;
 mod request;
 pub mod session;

@@ -23,11 +23,12 @@ use tonic::{
     body::Body,
     server::{Grpc, NamedService, StreamingService},
     service::Routes,
-    transport::{Server, server::TcpIncoming},
+    transport::Server,
 };
 
 use super::{
     codec::{DeltaCodec, Response},
+    incoming::incoming,
     session::Session,
 };
 use crate::{
@@ -57,6 +58,8 @@ const STATE_OF_THE_WORLD: &str =
 /// How connections are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
+    /// How long a new connection may say nothing at all.
+    pub first_bytes: Duration,
     /// How often a silent connection is pinged.
     pub keepalive_interval: Duration,
     /// How long the answer to a ping may take before the connection counts as dead.
@@ -68,6 +71,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            first_bytes: Duration::from_secs(30),
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(5),
@@ -102,7 +106,7 @@ pub async fn serve(
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .add_service(discovery)
         .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            incoming(listener, options.first_bytes),
             closing.clone().cancelled_owned(),
         );
     let drained = async {

@@ -42,6 +42,9 @@ pub(super) fn readyz(call: &Call) -> Result<Response, Failure> {
 /// `GET /metrics`
 pub(super) fn metrics(call: &Call) -> Result<Response, Failure> {
     params::<NoParams>(&call.parts)?;
-    let text = call.app.metrics.render(&call.app.committer.snapshot());
+    let app = &call.app;
+    let text = app
+        .metrics
+        .render(&app.committer.snapshot(), app.fleet.counters());
     Ok(with_type("text/plain; version=0.0.4; charset=utf-8", text))
 }

@@ -263,6 +263,8 @@ async fn health_and_metrics_are_served() {
         "fleetway_xds_revision 2",
         "fleetway_xds_resources{kind=\"Route\"} 1",
         "fleetway_xds_commits_total 2",
+        "fleetway_xds_streams 0",
+        "fleetway_xds_nacks_total 0",
         "fleetway_xds_rest_requests_total{code=\"201\"} 2",
     ] {
         assert!(
