@@ -6,7 +6,7 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitCode, Stdio},
     time::Duration,
 };
 
@@ -18,6 +18,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     process::{Child, Command},
+    signal::unix::{SignalKind, signal},
 };
 
 const REST: &str = "127.0.0.1:7080";
@@ -34,8 +35,34 @@ const UPSTREAMS: [(&str, &str); 2] = [
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
+    // Whoever stops it, however: the programs it started end with it, and its folder goes.
+    let done = async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        tokio::select! {
+            done = demo() => done,
+            _ = tokio::signal::ctrl_c() => Ok(()),
+            _ = terminate.recv() => Ok(()),
+            _ = hang_up.recv() => Ok(()),
+        }
+    };
+    match done.await {
+        Ok(()) => {
+            println!();
+            say("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn demo() -> anyhow::Result<()> {
     let programs = programs()?;
+    all_free()?;
     let folder = tempfile::tempdir().context("cannot make a folder for the demo's state")?;
     for (name, address) in UPSTREAMS {
         upstream(name, address).await?;
@@ -81,15 +108,17 @@ async fn main() -> anyhow::Result<()> {
          \x20   fleetway revisions                       what was changed, by whom\n\
          \x20   curl http://127.0.0.1:9901/config_dump   what a proxy serves\n"
     );
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        name = first_to_end(&mut children) => bail!("{name} has ended"),
-    }
-    println!();
-    say("stopping");
-    // The proxies first: they would tell that their server is gone.
-    for (_, child) in children.iter_mut().rev() {
-        child.kill().await?;
+    let name = first_to_end(&mut children).await;
+    bail!("{name} has ended")
+}
+
+/// Refuses to start beside something that has one of the addresses.
+fn all_free() -> anyhow::Result<()> {
+    let proxies = PROXIES.map(|(_, _, admin, listener)| [admin, listener]);
+    let upstreams = UPSTREAMS.map(|(_, address)| address);
+    for address in [&[REST, XDS], proxies.as_flattened(), &upstreams].concat() {
+        std::net::TcpListener::bind(address)
+            .with_context(|| format!("{address} is not free: stop what has it, and start again"))?;
     }
     Ok(())
 }
