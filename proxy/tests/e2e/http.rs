@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Proxy, Server, Upstream, documents};
+use crate::support::{Proxy, Server, Upstream, ask, documents, exchange};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopping_proxy_finishes_what_is_in_flight_and_exits_cleanly() {
@@ -221,15 +221,6 @@ async fn before(upstream: &Upstream) -> (Server, Proxy, std::net::SocketAddr) {
     (server, proxy, web)
 }
 
-/// Sends these bytes; everything that comes back until the proxy closes.
-async fn exchange(web: std::net::SocketAddr, bytes: &str) -> String {
-    let mut stream = TcpStream::connect(web).await.expect("a connection");
-    stream.write_all(bytes.as_bytes()).await.expect("sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("an answer");
-    answer
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn interim_responses_and_trailers_of_the_upstream_reach_the_client() {
     let upstream = Upstream::raw(
@@ -304,26 +295,6 @@ async fn ambiguous_requests_are_refused_and_nothing_of_them_reaches_the_upstream
     assert!(told.try_recv().is_err(), "nothing reached the upstream");
 }
 
-/// Sends a request on a kept connection; the status of the answer. The proxy's worker, and with it
-/// its pool, is that of the connection.
-async fn ask(stream: &mut TcpStream, request: &str) -> String {
-    stream.write_all(request.as_bytes()).await.expect("sent");
-    let mut answer = Vec::new();
-    loop {
-        answer.push(stream.read_u8().await.expect("an answer"));
-        let text = String::from_utf8_lossy(&answer);
-        let Some((head, body)) = text.split_once("\r\n\r\n") else {
-            continue;
-        };
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "));
-        if length.and_then(|length| length.parse().ok()) == Some(body.len()) {
-            return head.split(' ').nth(1).expect("a status").to_owned();
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_on_a_connection_that_just_closed_is_sent_again_only_if_that_is_safe() {
     let (tell, mut told) = tokio::sync::mpsc::channel(16);
@@ -331,16 +302,16 @@ async fn a_request_on_a_connection_that_just_closed_is_sent_again_only_if_that_i
     let (_server, _proxy, web) = before(&upstream).await;
     let mut stream = TcpStream::connect(web).await.expect("a connection");
     let get = "GET /a HTTP/1.1\r\nhost: x\r\n\r\n";
-    assert_eq!(ask(&mut stream, get).await, "200");
+    assert_eq!(ask(&mut stream, get).await.0, 200);
     assert_eq!(
-        ask(&mut stream, get).await,
-        "200",
+        ask(&mut stream, get).await.0,
+        200,
         "sent again over a new connection"
     );
     let post = "POST /b HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
     assert_eq!(
-        ask(&mut stream, post).await,
-        "502",
+        ask(&mut stream, post).await.0,
+        502,
         "a POST may have been acted on"
     );
     let mut lines = Vec::new();

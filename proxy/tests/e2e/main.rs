@@ -9,9 +9,11 @@
 
 mod atomicity;
 mod cli;
+mod clusters;
 mod durability;
 mod http;
 mod independence;
+mod listeners;
 mod readme;
 mod refusal;
 mod support;

@@ -1,11 +1,13 @@
 //! What the end-to-end tests share: the programs, upstreams to forward to, a REST client.
 
+mod client;
 mod programs;
 mod rest;
 mod upstream;
 
 use std::time::Duration;
 
+pub use client::{answered, ask, exchange};
 pub use programs::{Proxy, Server, fleetway, fleetway_with_editor, run_shell};
 pub use rest::{Rest, documents};
 pub use upstream::Upstream;

@@ -199,8 +199,14 @@ pub struct Proxy {
 impl Proxy {
     /// Starts one that takes its configuration from `server`.
     pub async fn of(server: &Server, id: &str, fleet: &str) -> Self {
+        Self::with(server, id, fleet, &[]).await
+    }
+
+    /// The same, with more flags.
+    pub async fn with(server: &Server, id: &str, fleet: &str, flags: &[&str]) -> Self {
         let xds = format!("http://{}", server.xds);
-        Self::start(&["--xds", &xds, "--node-id", id, "--fleet", fleet]).await
+        let flags = [&["--xds", &xds, "--node-id", id, "--fleet", fleet], flags].concat();
+        Self::start(&flags).await
     }
 
     /// Starts one that serves a folder of resource files.

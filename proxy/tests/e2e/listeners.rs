@@ -1,0 +1,173 @@
+//! Listeners that come, change and go while requests are in flight, and a proxy that stops.
+
+use std::{net::SocketAddr, sync::mpsc, time::Duration};
+
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::support::{Proxy, Server, Upstream, answered, ask, documents, eventually};
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+/// An upstream that answers each request when it is told to.
+async fn held() -> (Upstream, mpsc::Sender<()>) {
+    let (release, word) = mpsc::channel::<()>();
+    let word = std::sync::Mutex::new(word);
+    let upstream = Upstream::answering(move |_, _| {
+        // A blocking answer stands for a slow one; what else runs goes on on another thread.
+        let _ = tokio::task::block_in_place(|| word.lock().expect("one request").recv());
+        http::Response::new("finished".to_owned())
+    })
+    .await;
+    (upstream, release)
+}
+
+async fn in_flight(proxy: &Proxy) {
+    eventually("the request is in flight", async || {
+        let (_, metrics) = proxy.page("/metrics").await;
+        let line = "fleetway_cluster_requests_active{cluster=\"slow\"} 1";
+        metrics.contains(line).then_some(())
+    })
+    .await;
+}
+
+async fn refuses(address: SocketAddr) {
+    eventually("the socket is closed", async || {
+        TcpStream::connect(address).await.is_err().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_listener_keeps_its_connections_and_a_removed_one_finishes_its_requests() {
+    let (slow, release) = held().await;
+    let server = Server::start().await;
+    let proxy = Proxy::of(&server, "p1", "blue").await;
+    let all = [
+        documents::listener("web"),
+        documents::listener("other"),
+        documents::respond("hello", "/", "one"),
+        documents::cluster("slow", slow.address),
+        documents::forward("slow", "/slow", "slow"),
+    ];
+    server.client().commit_live(&all, 1).await;
+    let (web, other) = tokio::join!(proxy.listener("web"), proxy.listener("other"));
+    let mut kept = TcpStream::connect(web).await.expect("a connection");
+    assert_eq!(ask(&mut kept, GET).await, (200, "one".to_owned()));
+    let mut waiting = TcpStream::connect(other).await.expect("a connection");
+    let request = GET.replace("GET /", "GET /slow");
+    waiting.write_all(request.as_bytes()).await.expect("sent");
+    in_flight(&proxy).await;
+
+    let mut changed = documents::listener("web");
+    changed["http"] = json!({"idle_timeout": "30s"});
+    let changes = [changed, documents::respond("hello", "/", "two")];
+    let removed = [
+        ("Listener", "other"),
+        ("Route", "slow"),
+        ("Cluster", "slow"),
+    ];
+    let revision = server.client().commit(&changes, &removed).await;
+    server.client().live(revision, 1).await;
+    assert_eq!(proxy.listener("web").await, web, "the socket stays");
+    assert_eq!(ask(&mut kept, GET).await, (200, "two".to_owned()));
+    refuses(other).await;
+    release.send(()).expect("a request that waits");
+    assert_eq!(answered(&mut waiting).await, (200, "finished".to_owned()));
+    assert_eq!(waiting.read(&mut [0]).await.expect("the end"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_whose_address_changes_is_at_the_new_one_only() {
+    let server = Server::start().await;
+    let proxy = Proxy::of(&server, "p1", "blue").await;
+    let all = [
+        documents::listener("web"),
+        documents::respond("r", "/", "here"),
+    ];
+    server.client().commit_live(&all, 1).await;
+    let before = proxy.listener("web").await;
+    let free = std::net::TcpListener::bind("127.0.0.2:0").expect("a port");
+    let after = free.local_addr().expect("an address");
+    drop(free);
+    let mut moved = documents::listener("web");
+    moved["address"] = json!(after.to_string());
+    server.client().commit_live(&[moved], 1).await;
+    let mut stream = TcpStream::connect(after).await.expect("the new address");
+    assert_eq!(ask(&mut stream, GET).await, (200, "here".to_owned()));
+    refuses(before).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopping_proxy_sends_goaway_and_finishes_the_streams_that_are_open() {
+    let (slow, release) = held().await;
+    let server = Server::start().await;
+    let mut proxy = Proxy::of(&server, "p1", "blue").await;
+    let all = [
+        documents::listener("web"),
+        documents::cluster("slow", slow.address),
+        documents::forward("r", "/", "slow"),
+    ];
+    server.client().commit_live(&all, 1).await;
+    let web = proxy.listener("web").await;
+    let stream = TcpStream::connect(web).await.expect("a connection");
+    let (client, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+    let connection = tokio::spawn(connection);
+    let mut client = client.ready().await.expect("room for a stream");
+    let request = http::Request::get(format!("http://{web}/"))
+        .body(())
+        .expect("a request");
+    let (response, _) = client.send_request(request, true).expect("a stream");
+    in_flight(&proxy).await;
+
+    proxy.terminate();
+    let mut more = client;
+    let error = eventually("it is told to go away", async || {
+        match more.clone().ready().await {
+            Ok(ready) => {
+                more = ready;
+                None
+            }
+            Err(error) => Some(error),
+        }
+    })
+    .await;
+    assert_eq!(error.reason(), Some(h2::Reason::NO_ERROR), "{error}");
+    release.send(()).expect("a request that waits");
+    let response = response.await.expect("an answer");
+    assert_eq!(response.status().as_u16(), 200);
+    let mut body = response.into_body();
+    assert_eq!(
+        &body.data().await.expect("data").expect("whole")[..],
+        b"finished"
+    );
+    drop((body, more));
+    connection.await.expect("no panic").expect("an orderly end");
+    assert_eq!(proxy.ended(Duration::from_secs(10)).await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_in_flight_is_cut_off_when_the_time_to_drain_is_over() {
+    let (slow, _release) = held().await;
+    let server = Server::start().await;
+    let mut proxy = Proxy::with(&server, "p1", "blue", &["--drain-timeout", "50ms"]).await;
+    let all = [
+        documents::listener("web"),
+        documents::cluster("slow", slow.address),
+        documents::forward("r", "/", "slow"),
+    ];
+    server.client().commit_live(&all, 1).await;
+    let web = proxy.listener("web").await;
+    let mut stream = TcpStream::connect(web).await.expect("a connection");
+    stream.write_all(GET.as_bytes()).await.expect("sent");
+    in_flight(&proxy).await;
+    proxy.terminate();
+    assert_eq!(proxy.ended(Duration::from_secs(10)).await, Some(0));
+    let mut rest = String::new();
+    // An end or a reset, but no answer.
+    let _ = stream.read_to_string(&mut rest).await;
+    assert_eq!(rest, "");
+}
