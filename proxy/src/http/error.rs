@@ -60,6 +60,11 @@ impl Failure {
             header::CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
+        if matches!(self, Self::MethodNotAllowed) {
+            // RFC 9110 section 15.5.6: which methods are; none for such a target.
+            let none = HeaderValue::from_static("");
+            response.headers_mut().insert(header::ALLOW, none);
+        }
         if matches!(self, Self::BadRequest(_)) {
             // What follows on the connection cannot be trusted to be the next request.
             response

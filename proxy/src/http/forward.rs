@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use fleetway_api::{Forward, PathRewrite};
 use http::{
-    HeaderMap, HeaderValue, Request, Response, Uri, Version, header, request::Parts,
-    uri::PathAndQuery,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
+    request::Parts, uri::PathAndQuery,
 };
 
 use super::{
@@ -27,6 +27,9 @@ pub(super) async fn forward(
     rule: &Forward,
     request: Request<Downstream>,
 ) -> Result<Response<ResponseBody>, Failure> {
+    if let Some(response) = last_hop(&request)? {
+        return Ok(response);
+    }
     let local = &connection.local;
     let point = local.random_below(bound.total_weight());
     let slot = bound.target(point).ok_or(Failure::NoEndpoint)?;
@@ -66,6 +69,20 @@ pub(super) async fn forward(
     Ok(pass_back(response, received, watchdog, in_flight))
 }
 
+/// The answer to a request that is to go no further than here (RFC 9110 section 7.6.2).
+fn last_hop(request: &Request<Downstream>) -> Result<Option<Response<ResponseBody>>, Failure> {
+    if headers::forwards_left(request.method(), request.headers()) != Some(0) {
+        return Ok(None);
+    }
+    if request.method() == Method::TRACE {
+        // It would show what was added on the way.
+        return Err(Failure::MethodNotAllowed);
+    }
+    let mut response = Response::new(ResponseBody::Full(None));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(Some(response))
+}
+
 fn count_failure(error: &UpstreamError, cluster: &Cluster, worker: usize) {
     let shard = cluster.counters.shard(worker);
     match error {
@@ -97,10 +114,13 @@ fn prepare(
     headers::remove_hop_by_hop(fields);
     if trailers {
         fields.insert(header::TE, HeaderValue::from_static("trailers"));
+        // RFC 9110 section 10.1.4: it is of this connection alone, too.
+        fields.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
     if received == Version::HTTP_2 {
         headers::join_cookies(fields);
     }
+    headers::spend_forward(&parts.method, fields);
     headers::add_via(fields, received);
     headers::add_forwarded(fields, connection.peer.ip(), host.as_ref());
     let host = rule.host().cloned().or(host);

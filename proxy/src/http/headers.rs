@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
 /// `x-forwarded-for`
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -56,6 +56,28 @@ pub fn takes_trailers(headers: &HeaderMap) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|member| member.trim().eq_ignore_ascii_case("trailers"))
+}
+
+/// How many more times an OPTIONS or TRACE request may be forwarded, if it says (RFC 9110 section
+/// 7.6.2). With other methods the field means nothing.
+pub fn forwards_left(method: &Method, headers: &HeaderMap) -> Option<u64> {
+    if *method != Method::OPTIONS && *method != Method::TRACE {
+        return None;
+    }
+    headers
+        .get(header::MAX_FORWARDS)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+}
+
+/// Counts this hop.
+pub fn spend_forward(method: &Method, headers: &mut HeaderMap) {
+    if let Some(left) = forwards_left(method, headers) {
+        let left = HeaderValue::from(left.saturating_sub(1));
+        headers.insert(header::MAX_FORWARDS, left);
+    }
 }
 
 /// Adds this proxy to `Via` (RFC 9110 section 7.6.3).

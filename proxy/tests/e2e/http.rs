@@ -355,3 +355,29 @@ async fn a_response_that_stalls_is_broken_off_by_the_routes_idle_time_out() {
         "what came was passed on, then it was broken off: {answer}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_concerns_one_hop_ends_at_it() {
+    let echo = Upstream::echo().await;
+    let (_server, _proxy, web) = before(&echo).await;
+    let say = async |line: &str, fields: &str| {
+        let end = "connection: close, te\r\n\r\n";
+        exchange(web, &format!("{line} HTTP/1.1\r\nhost: x\r\n{fields}{end}")).await
+    };
+    let answer = say("GET /", "te: trailers, gzip\r\n").await;
+    assert!(answer.contains("\nte: trailers\n"), "{answer}");
+    assert!(answer.contains("\nconnection: te\n"), "{answer}");
+
+    let answer = say("OPTIONS /", "max-forwards: 2\r\n").await;
+    assert!(answer.contains("\nmax-forwards: 1\n"), "{answer}");
+    let answer = say("OPTIONS /", "max-forwards: 0\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+    for (line, fields) in [("TRACE /", "max-forwards: 0\r\n"), ("CONNECT x:1", "")] {
+        let answer = say(line, fields).await;
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+        assert!(answer.contains("\r\nallow: \r\n"), "{answer}");
+    }
+    // With other methods the field means nothing.
+    let answer = say("GET /", "max-forwards: 0\r\n").await;
+    assert!(answer.contains("\nmax-forwards: 0\n"), "{answer}");
+}
