@@ -4,30 +4,27 @@
 //! One push is under way at a time. What is committed meanwhile goes out as its sum with the
 //! next. A push is taken for delivered when it is acknowledged, not when it is sent.
 
+mod begin;
+
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use envoy_types::pb::envoy::{
     config::core::v3::Node, service::discovery::v3::DeltaDiscoveryRequest,
 };
-use fleetway_api::{
-    Kind,
-    proto::{type_url, v1},
-    rest::NodeType,
-};
-use prost::Message as _;
+use fleetway_api::{Kind, proto::type_url, rest::NodeType};
 
 use super::{
     codec::Response,
-    diff::{View, diff, resume},
+    diff::{View, resume},
     facts::{Facts, Identity, InFlight, Mode, Refusal, Tally},
-    push::{Part, Push, Subject},
+    push::{Push, Subject},
     request::{
         BARRIER_NAME, Close, MAX_NAME, MAX_UNKNOWN_TYPES, check_limits, check_names, note_refusal,
         read_node,
     },
-    subscription::{Owed, Subscription},
+    subscription::Subscription,
 };
-use crate::snapshot::{Snapshot, frame};
+use crate::snapshot::Snapshot;
 
 /// One kind the client subscribes to.
 #[derive(Debug)]
@@ -475,105 +472,12 @@ impl Session {
         }
         self.asked = false;
     }
-
-    /// A push of a whole revision: what changed, kind by kind, then the barrier.
-    fn begin_whole(&mut self, now_ms: i64) -> Option<Push> {
-        let new = &self.snapshot;
-        let fleet = self.identity.as_ref()?.fleet.as_str();
-        let revision = self.revision.as_mut()?;
-        let owes = |tracked: &Tracked| !tracked.subscription.owed().is_empty();
-        if self.confirmed == Some(new.revision())
-            && revision.owed().names.is_empty()
-            && !revision.owed().all
-            && !self.kinds.iter().flatten().any(owes)
-        {
-            return None;
-        }
-        let mut push = Push::new(new.clone(), false, now_ms);
-        for (kind, tracked) in Kind::ALL.into_iter().zip(&mut self.kinds) {
-            let Some(tracked) = tracked else { continue };
-            let owed = tracked.subscription.take_owed();
-            let view = View {
-                kind,
-                fleet,
-                subscription: &tracked.subscription,
-            };
-            let delta = diff(&view, &tracked.base, &owed, new);
-            let part = Part::new(kind, delta.all, delta.upserts, false)
-                .and_removed(delta.removed)
-                .and_removed(delta.absent);
-            if !part.is_empty() {
-                push.parts.push_back(part);
-            }
-            push.taken.push((kind, owed));
-        }
-        let owed = revision.take_owed().names.into_keys();
-        let absent = owed.filter(|name| &**name != BARRIER_NAME);
-        let barrier = Part::barrier(barrier_frame(new)).and_removed(absent);
-        push.parts.push_back(barrier);
-        Some(push)
-    }
-
-    /// A push that makes before it breaks: clusters and endpoints, what refers to them, and only
-    /// then the removals of the former. A kind with nothing to send is up to date as it is.
-    fn begin_stepwise(&mut self, now_ms: i64) -> Option<Push> {
-        let new = &self.snapshot;
-        let fleet = self.identity.as_ref()?.fleet.as_str();
-        let mut push = Push::new(new.clone(), true, now_ms);
-        let mut last = Vec::new();
-        for (kind, tracked) in Kind::ALL.into_iter().zip(&mut self.kinds) {
-            let Some(tracked) = tracked else { continue };
-            let Owed { answer, .. } = *tracked.subscription.owed();
-            let owed = tracked.subscription.take_owed();
-            let view = View {
-                kind,
-                fleet,
-                subscription: &tracked.subscription,
-            };
-            let delta = diff(&view, &tracked.base, &owed, new);
-            // What is refused of it comes back as owed.
-            tracked.base = new.clone();
-            if delta.is_empty() && !answer {
-                tracked.acknowledged = Some(new.revision());
-                continue;
-            }
-            let mut part =
-                Part::new(kind, delta.all, delta.upserts, answer).and_removed(delta.absent);
-            if matches!(kind, Kind::Cluster | Kind::Endpoints) {
-                last.push(Part::new(kind, false, Vec::new(), false).and_removed(delta.removed));
-            } else {
-                part = part.and_removed(delta.removed);
-            }
-            push.parts.push_back(part);
-        }
-        push.parts.extend(last.into_iter().rev());
-        push.parts.retain(|part| !part.is_empty());
-        (!push.parts.is_empty()).then_some(push)
-    }
 }
 
 impl Unknown {
     fn waits(&self) -> bool {
         self.unanswered.is_none() && !self.subscription.owed().is_empty()
     }
-}
-
-/// The barrier of a state, as a resource.
-fn barrier_frame(snapshot: &Snapshot) -> bytes::Bytes {
-    let barrier = v1::Revision {
-        number: snapshot.revision(),
-        time_ms: snapshot.time_ms(),
-        ..v1::Revision::default()
-    };
-    let value = barrier.encode_to_vec();
-    let version = snapshot.history().position(snapshot.revision());
-    frame(
-        type_url::REVISION,
-        BARRIER_NAME,
-        &version.to_string(),
-        &value,
-    )
-    .0
 }
 
 #[cfg(test)]

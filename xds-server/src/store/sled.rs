@@ -16,6 +16,9 @@
 //!
 //! Numbers in keys are big-endian, so that their order is the keys'.
 
+mod opening;
+mod trees;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -23,21 +26,21 @@ use std::{
     time::SystemTime,
 };
 
-use fleetway_api::{Id, proto::v1};
-use prost::Message;
-use sled::{
-    Batch, IVec, Tree,
-    transaction::{
-        ConflictableTransactionError, TransactionError, Transactional as _, TransactionalTree,
+use fleetway_api::proto::v1;
+use prost::Message as _;
+
+use self::{
+    opening::{check_format, refuse_foreign},
+    trees::{
+        Batches, Trees, change_key, decode, order_key, read_epoch, read_last, resource_key,
+        write_last,
     },
 };
-
 use super::{
     Commit, Loaded, Receipt, RevisionHead, Store, StoreError,
-    files::{LOCK, Lock, Mark, sync_changed, sync_folder, wait_for_inherited_lock},
+    files::{Lock, Mark, sync_changed, sync_folder, wait_for_inherited_lock},
     record::{StoredHead, StoredReceipt, StoredRecord, damaged},
 };
-use crate::snapshot::Epoch;
 
 /// The format this program writes, and the newest it reads.
 const FORMAT: u64 = 1;
@@ -66,30 +69,6 @@ pub struct SledStore {
     failed: Mutex<Option<String>>,
     /// Locked until the store is dropped; the last field, so that sled closes first.
     _lock: Lock,
-}
-
-#[derive(Debug)]
-struct Trees {
-    meta: Tree,
-    epochs: Tree,
-    resources: Tree,
-    revisions: Tree,
-    changes: Tree,
-    receipts: Tree,
-    receipt_times: Tree,
-}
-
-/// What is written to each tree, in one transaction.
-#[derive(Default)]
-struct Batches {
-    meta: Batch,
-    epochs: Batch,
-    resources: Batch,
-    revisions: Batch,
-    changes: Batch,
-    receipts: Batch,
-    receipt_times: Batch,
-    bytes: usize,
 }
 
 impl SledStore {
@@ -203,7 +182,7 @@ impl SledStore {
         added: usize,
         batches: &mut Batches,
     ) -> Result<(), StoreError> {
-        let mut first_left = IVec::from(&oldest_kept.to_be_bytes());
+        let mut first_left = sled::IVec::from(&oldest_kept.to_be_bytes());
         let old = self.trees.revisions.range(..first_left.clone()).keys();
         for (index, key) in old.take(PRUNED_AT_ONCE + 1).enumerate() {
             let key = key?;
@@ -361,198 +340,6 @@ impl Store for SledStore {
             .get(key.as_bytes())?
             .map(|value| decode::<StoredReceipt>(&value)?.try_into())
             .transpose()
-    }
-}
-
-impl Trees {
-    fn open(database: &sled::Db) -> Result<Self, StoreError> {
-        Ok(Self {
-            meta: database.open_tree("meta")?,
-            epochs: database.open_tree("epochs")?,
-            resources: database.open_tree("resources")?,
-            revisions: database.open_tree("revisions")?,
-            changes: database.open_tree("changes")?,
-            receipts: database.open_tree("receipts")?,
-            receipt_times: database.open_tree("receipt_times")?,
-        })
-    }
-
-    /// The one transaction.
-    fn apply(&self, batches: &Batches, expected: Option<u64>) -> Result<(), StoreError> {
-        let trees = (
-            &self.meta,
-            &self.epochs,
-            &self.resources,
-            &self.revisions,
-            &self.changes,
-            &self.receipts,
-            &self.receipt_times,
-        );
-        let done = trees.transaction(
-            |(meta, epochs, resources, revisions, changes, receipts, receipt_times)| {
-                if let Some(expected) = expected {
-                    check_revision(meta, expected)?;
-                }
-                meta.apply_batch(&batches.meta)?;
-                epochs.apply_batch(&batches.epochs)?;
-                resources.apply_batch(&batches.resources)?;
-                revisions.apply_batch(&batches.revisions)?;
-                changes.apply_batch(&batches.changes)?;
-                receipts.apply_batch(&batches.receipts)?;
-                receipt_times.apply_batch(&batches.receipt_times)?;
-                Ok(())
-            },
-        );
-        done.map_err(|error| match error {
-            TransactionError::Abort(error) => error,
-            TransactionError::Storage(error) => error.into(),
-        })
-    }
-}
-
-impl Batches {
-    fn keep(&mut self, key: &str, receipt: &Receipt) {
-        let value = StoredReceipt::from(receipt).encode_to_vec();
-        self.bytes += value.len();
-        self.receipts.insert(key.as_bytes(), value);
-        let mut time_and_key = order_key(receipt.time_ms).to_vec();
-        time_and_key.extend_from_slice(key.as_bytes());
-        self.receipt_times.insert(time_and_key, &[]);
-    }
-}
-
-fn check_revision(
-    meta: &TransactionalTree,
-    expected: u64,
-) -> Result<(), ConflictableTransactionError<StoreError>> {
-    let found = match meta.get(REVISION_KEY)? {
-        None => 0,
-        Some(bytes) => {
-            read_last(&bytes)
-                .map_err(ConflictableTransactionError::Abort)?
-                .0
-        }
-    };
-    if found == expected {
-        Ok(())
-    } else {
-        Err(ConflictableTransactionError::Abort(StoreError::Conflict {
-            expected,
-            found,
-        }))
-    }
-}
-
-/// Refuses a directory with files in it that are none of ours, before anything is written to it.
-fn refuse_foreign(dir: &Path) -> std::io::Result<Result<(), StoreError>> {
-    let mut foreign = None;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name == FOLDER && entry.path().join("db").is_file() {
-            return Ok(Ok(()));
-        }
-        let ours = [FOLDER, LOCK, Mark::NAME, "addresses.json", "lost+found"];
-        if !ours.iter().any(|known| name == *known) {
-            foreign = Some(name);
-        }
-    }
-    Ok(match foreign {
-        None => Ok(()),
-        Some(name) => Err(StoreError::Format(format!(
-            "the directory {} holds \"{}\" and no data of fleetway-xds: give --data an empty or new directory",
-            dir.display(),
-            name.display()
-        ))),
-    })
-}
-
-fn check_format(database: &sled::Db, dir: &Path) -> Result<(), StoreError> {
-    let foreign = || {
-        StoreError::Format(format!(
-            "the data in {} was not written by fleetway-xds: give --data an empty or new directory",
-            dir.display()
-        ))
-    };
-    let names = database.tree_names();
-    let format = if names.iter().any(|name| name == b"meta") {
-        database.open_tree("meta")?.get(FORMAT_KEY)?
-    } else {
-        None
-    };
-    let Some(format) = format else {
-        // A process that died while making the store leaves empty trees.
-        for name in names {
-            if !database.open_tree(name)?.is_empty() {
-                return Err(foreign());
-            }
-        }
-        return Ok(());
-    };
-    let format: Option<u64> = std::str::from_utf8(&format)
-        .ok()
-        .and_then(|text| text.parse().ok());
-    match format {
-        Some(FORMAT) => Ok(()),
-        Some(newer) if newer > FORMAT => Err(StoreError::Format(format!(
-            "the data in {} was written by a newer fleetway-xds (format {newer}, this one reads {FORMAT}): start that version",
-            dir.display()
-        ))),
-        _ => Err(foreign()),
-    }
-}
-
-fn resource_key(id: &Id) -> String {
-    id.to_string()
-}
-
-fn change_key(revision: u64, index: usize) -> [u8; 16] {
-    let mut key = [0; 16];
-    let (one, two) = key.split_at_mut(8);
-    one.copy_from_slice(&revision.to_be_bytes());
-    two.copy_from_slice(&(index as u64).to_be_bytes());
-    key
-}
-
-/// A time as a key; times before 1970 count as 1970.
-fn order_key(time_ms: i64) -> [u8; 8] {
-    time_ms.max(0).to_be_bytes()
-}
-
-fn write_last(revision: u64, time_ms: i64) -> [u8; 16] {
-    (u128::from(revision) << 64 | u128::from(time_ms.max(0).cast_unsigned())).to_be_bytes()
-}
-
-fn read_last(bytes: &[u8]) -> Result<(u64, i64), StoreError> {
-    let bytes: [u8; 16] = bytes
-        .try_into()
-        .map_err(|_| damaged("no usable revision number"))?;
-    let (revision, time_ms) = bytes.split_at(8);
-    match (revision.try_into(), time_ms.try_into()) {
-        (Ok(revision), Ok(time_ms)) => {
-            Ok((u64::from_be_bytes(revision), i64::from_be_bytes(time_ms)))
-        }
-        _ => Err(damaged("no usable revision number")),
-    }
-}
-
-fn read_epoch((first, id): &(IVec, IVec)) -> Result<Epoch, StoreError> {
-    match (first.as_ref().try_into(), id.as_ref().try_into()) {
-        (Ok(first), Ok(id)) => Ok(Epoch {
-            first: u64::from_be_bytes(first),
-            id: u64::from_be_bytes(id),
-        }),
-        _ => Err(damaged("no usable epoch")),
-    }
-}
-
-fn decode<T: Message + Default>(bytes: &[u8]) -> Result<T, StoreError> {
-    T::decode(bytes).map_err(|error| damaged(format_args!("what cannot be decoded ({error})")))
-}
-
-impl From<sled::Error> for StoreError {
-    fn from(error: sled::Error) -> Self {
-        Self::Io(format!("the store failed: {error}"))
     }
 }
 

@@ -7,7 +7,8 @@ use envoy_types::pb::{
     },
     google::rpc::Status,
 };
-use fleetway_api::proto::type_url;
+use fleetway_api::proto::{type_url, v1};
+use prost::Message as _;
 
 use super::*;
 use crate::delta::{

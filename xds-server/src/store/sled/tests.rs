@@ -1,7 +1,7 @@
-use fleetway_api::{Kind, Name};
+use fleetway_api::{Id, Kind, Name};
 
 use super::*;
-use crate::store::Record;
+use crate::{snapshot::Epoch, store::Record};
 
 fn cluster(name: &str, version: u64) -> (Id, Option<Record>) {
     let message = v1::Resource {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
+use prost::Message as _;
 
 use super::*;
 use crate::delta::{
