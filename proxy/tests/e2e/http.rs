@@ -63,6 +63,18 @@ async fn a_stopping_proxy_finishes_what_is_in_flight_and_exits_cleanly() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_of_the_admin_page_cannot_hold_up_the_end() {
+    let server = Server::start().await;
+    let mut proxy = Proxy::of(&server, "p1", "blue").await;
+    let mut half = TcpStream::connect(proxy.admin).await.expect("a connection");
+    half.write_all(b"GET / HT").await.expect("sent");
+    // What came before this answer has been read.
+    assert_eq!(proxy.page("/healthz").await.0, 200);
+    proxy.terminate();
+    assert_eq!(proxy.ended(Duration::from_secs(10)).await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_are_rewritten_redirected_and_spread_as_their_routes_say() {
     let echo = Upstream::echo().await;
     let server = Server::start().await;
