@@ -58,7 +58,7 @@ pub(super) async fn serve(
         biased;
         detected = tokio::time::timeout(FIRST_BYTES, detect(stream)) => detected,
         // Nothing was begun: there is nothing to finish.
-        () = drain.token.cancelled() => return Ok(()),
+        () = drained(&drain.token) => return Ok(()),
     };
     match detected {
         Ok(Ok(Some((Protocol::Http1, io)))) => {
@@ -69,6 +69,12 @@ pub(super) async fn serve(
         Ok(Ok(None)) | Err(_) => Ok(()),
         Ok(Err(error)) => Err(error.into()),
     }
+}
+
+/// Waits until the drain has begun and a first request sent before that must have arrived.
+async fn drained(drain: &CancellationToken) {
+    drain.cancelled().await;
+    tokio::time::sleep(ServerConfig::default().drain_grace).await;
 }
 
 async fn http1<I>(

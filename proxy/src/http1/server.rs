@@ -54,6 +54,9 @@ pub struct ServerConfig {
     /// How long what the client still sends is read after the last response, so that the response
     /// is not lost to a reset (RFC 9112 section 9.6).
     pub linger_timeout: Duration,
+    /// How long an idle connection is still read once the drain has begun: the next request may be
+    /// on its way.
+    pub drain_grace: Duration,
     /// How many bytes of a request body the service left unread are read so as to keep the
     /// connection.
     pub max_unread_body: u64,
@@ -71,6 +74,7 @@ impl Default for ServerConfig {
             body_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
             linger_timeout: Duration::from_secs(5),
+            drain_grace: Duration::from_millis(250),
             max_unread_body: 64 * 1024,
             half_close: false,
         }
@@ -229,6 +233,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
     /// Waits for the next request head; there is none when the connection closes in between.
     async fn next_head(&mut self) -> Result<Option<RequestHead>, ConnectionError> {
         let mut deadline = None;
+        let mut drained = None;
         let mut begun = false;
         // Whether what was read since the last look can have completed a line.
         let mut look = true;
@@ -264,14 +269,17 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
                     state.read.release();
                     state.write.release();
                     if self.drain.poll_draining(cx) {
-                        return Poll::Ready(Ok(None));
+                        drained.get_or_insert_with(|| Instant::now() + self.config.drain_grace);
                     }
                 } else if !begun {
                     begun = true;
                     deadline = Some(Instant::now() + self.config.head_timeout);
                 }
-                let deadline =
+                let mut deadline =
                     *deadline.get_or_insert_with(|| Instant::now() + self.config.idle_timeout);
+                if let Some(drained) = drained.filter(|_| idle) {
+                    deadline = deadline.min(drained);
+                }
                 return match poll_deadline(self.timer.as_mut(), cx, deadline) {
                     Poll::Ready(()) if idle => Poll::Ready(Ok(None)),
                     Poll::Ready(()) => Poll::Ready(Err(ConnectionError::HeadTimeout)),
