@@ -1,7 +1,9 @@
 //! Bodies as they pass through: frame by frame, without copies.
 
 use std::{
+    cell::RefCell,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -10,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::watchdog::{Activity, Expired, Watchdog};
+use super::watchdog::{Activity, Expired, Overdue, Watchdog};
 use crate::{
     http1::{self, Interim},
     upstream::{InFlight, Notify, UpstreamBody},
@@ -147,7 +149,7 @@ pub enum ResponseBody {
 #[derive(Debug)]
 pub struct Forwarded {
     body: UpstreamBody<RequestBody, ToClient>,
-    watchdog: Watchdog,
+    watchdog: Rc<RefCell<Watchdog>>,
     activity: Activity,
     /// Counted as in flight until the body has ended.
     _in_flight: InFlight,
@@ -168,10 +170,17 @@ impl ResponseBody {
         let activity = watchdog.activity();
         Self::Forwarded(Box::new(Forwarded {
             body,
-            watchdog,
+            watchdog: Rc::new(RefCell::new(watchdog)),
             activity,
             _in_flight: in_flight,
         }))
+    }
+
+    /// Has its clocks heeded though the client may not read. What was made here has none.
+    pub fn watched_by(&self, overdue: &Overdue) {
+        if let Self::Forwarded(forwarded) = self {
+            overdue.watch(&forwarded.watchdog);
+        }
     }
 }
 
@@ -192,7 +201,7 @@ impl Body for ResponseBody {
                         frame.map(|frame| frame.map_err(|error| BodyError::Upstream(error.into()))),
                     );
                 }
-                let expired = ready!(forwarded.watchdog.poll_expired(cx));
+                let expired = ready!(forwarded.watchdog.borrow_mut().poll_expired(cx));
                 Poll::Ready(Some(Err(BodyError::Timeout(expired))))
             }
         }

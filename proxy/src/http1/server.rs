@@ -150,8 +150,8 @@ where
 }
 
 /// As [`serve`], and calls `abort` before the transport is dropped in the middle of a response
-/// that only the end of the connection ends (to HTTP/1.0 clients). It should make the connection
-/// end in a reset, such as by a zero `SO_LINGER`: otherwise the client takes what it got for
+/// that only the end of the connection ends (to HTTP/1.0 clients), be it by an error or because
+/// the future returned here is dropped. It should make the connection end in a reset, such as by a zero `SO_LINGER`: otherwise the client takes what it got for
 /// the whole.
 ///
 /// # Errors
@@ -171,20 +171,39 @@ where
     B::Error: Into<BoxError>,
 {
     let timer = pin!(sleep_until(Instant::now() + config.idle_timeout));
+    let shared = Rc::new(Shared::new(io));
+    let _aborted = Abort {
+        shared: shared.clone(),
+        abort: Some(abort),
+    };
     let mut server = Server {
-        shared: Rc::new(Shared::new(io)),
+        shared,
         config,
         drain,
         timer,
         head: false,
-        close_delimited: false,
     };
     let served = server.run(service).await;
     server.shared.end();
-    if served.is_err() && server.close_delimited {
-        abort(&mut server.shared.state.borrow_mut().io);
-    }
     served
+}
+
+/// Calls `abort` when it is dropped, with the connection or before its end, while a response is
+/// being written that only the end of the connection ends.
+struct Abort<I, F: FnOnce(&mut I)> {
+    shared: Rc<Shared<I>>,
+    abort: Option<F>,
+}
+
+impl<I, F: FnOnce(&mut I)> Drop for Abort<I, F> {
+    fn drop(&mut self) {
+        if let Ok(mut state) = self.shared.state.try_borrow_mut()
+            && state.close_delimited
+            && let Some(abort) = self.abort.take()
+        {
+            abort(&mut state.io);
+        }
+    }
 }
 
 /// One client connection.
@@ -196,8 +215,6 @@ struct Server<'a, I> {
     timer: Pin<&'a mut Sleep>,
     /// The request at hand is HEAD.
     head: bool,
-    /// A response is being written that only the end of the connection ends.
-    close_delimited: bool,
 }
 
 /// What of a request is needed to write its response.

@@ -396,3 +396,48 @@ async fn a_response_that_stalls_is_broken_off_by_the_routes_idle_time_out() {
         "what came was passed on, then it was broken off: {answer}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_to_http10_that_breaks_off_is_no_whole_one() {
+    let upstream =
+        Upstream::raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+    let (_server, _proxy, web) = before(&upstream).await;
+    let mut client = TcpStream::connect(web).await.expect("a connection");
+    let request = b"GET / HTTP/1.0\r\nhost: x\r\n\r\n";
+    client.write_all(request).await.expect("sent");
+    let mut answer = Vec::new();
+    let ended = client.read_to_end(&mut answer).await;
+    let kind = ended.map_err(|error| error.kind());
+    assert_eq!(kind, Err(std::io::ErrorKind::ConnectionReset));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_does_not_read_cannot_hold_a_response_beyond_the_routes_time_out() {
+    let upstream = Upstream::answering(|_, _| http::Response::new("x".repeat(32 << 20))).await;
+    let (server, proxy, web) = before(&upstream).await;
+    let mut route = documents::forward("r", "/", "c");
+    route["forward"]["timeout"] = json!("1s");
+    server.client().commit_live(&[route], 1).await;
+    let active = async |count: usize| {
+        let metric = format!("fleetway_cluster_requests_active{{cluster=\"c\"}} {count}\n");
+        crate::support::eventually(&metric, async || {
+            let (_, metrics) = proxy.page("/metrics").await;
+            metrics.contains(&metric).then_some(())
+        })
+        .await;
+    };
+    let mut http1 = TcpStream::connect(web).await.expect("a connection");
+    let request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    http1.write_all(request).await.expect("sent");
+    active(1).await;
+    active(0).await;
+    let http2 = reqwest::Client::builder()
+        .http2_prior_knowledge()
+        .build()
+        .expect("a client");
+    let unread = http2.get(format!("http://{web}/")).send().await;
+    active(1).await;
+    active(0).await;
+    let reset = unread.expect("a head").bytes().await;
+    assert!(reset.is_err(), "the response was cut");
+}
