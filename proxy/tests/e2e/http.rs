@@ -441,3 +441,17 @@ async fn a_client_that_does_not_read_cannot_hold_a_response_beyond_the_routes_ti
     let reset = unread.expect("a head").bytes().await;
     assert!(reset.is_err(), "the response was cut");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_malformed_request_body_is_the_clients_fault() {
+    let upstream = Upstream::echo().await;
+    let (_server, proxy, web) = before(&upstream).await;
+    let head = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+    let answer = exchange(web, &format!("{head}3\r\nabcdef\r\n0\r\n\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    let (_, metrics) = proxy.page("/metrics").await;
+    assert!(
+        metrics.contains("fleetway_cluster_failures_total{cluster=\"c\"} 0"),
+        "{metrics}"
+    );
+}
