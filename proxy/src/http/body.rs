@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::headers::remove_hop_by_hop;
 use super::watchdog::{Activity, Expired, Overdue, Watchdog};
 use crate::{
     http1::{self, Interim},
@@ -34,8 +35,10 @@ pub struct ToClient(Option<Interim>);
 impl Notify for ToClient {
     fn interim(&self, status: StatusCode, headers: &HeaderMap) {
         if let Some(interim) = &self.0 {
+            let mut headers = headers.clone();
+            remove_hop_by_hop(&mut headers);
             // A client that takes none, or is gone, goes without.
-            let _ = interim.send(status, headers);
+            let _ = interim.send(status, &headers);
         }
     }
 }

@@ -245,7 +245,7 @@ async fn exchange(web: std::net::SocketAddr, bytes: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn interim_responses_and_trailers_of_the_upstream_reach_the_client() {
     let upstream = Upstream::raw(
-        b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n\
+        b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\nconnection: x-hop\r\nx-hop: 1\r\n\r\n\
           HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
           5\r\nhello\r\n0\r\nx-sum: 5\r\n\r\n",
     )
@@ -258,6 +258,7 @@ async fn interim_responses_and_trailers_of_the_upstream_reach_the_client() {
         interim.starts_with("HTTP/1.1 103 ") && interim.contains("link: "),
         "{interim}"
     );
+    assert!(!interim.contains("x-hop"), "{interim}");
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(
         answer.ends_with("5\r\nhello\r\n0\r\nx-sum: 5\r\n\r\n"),
