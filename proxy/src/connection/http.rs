@@ -37,6 +37,9 @@ impl Drains {
     }
 }
 
+/// The most bytes of a response that wait in a stream of a client that does not read.
+const UNSENT_MAX: usize = 64 * 1024;
+
 /// How often a client with streams open is asked whether it is still there.
 const PING: Duration = Duration::from_secs(30);
 
@@ -129,6 +132,7 @@ async fn http2(
             .timer(TokioTimer::new())
             .keep_alive_interval(PING)
             .max_concurrent_streams(128)
+            .max_send_buf_size(UNSENT_MAX)
             .serve_connection(TokioIo::new(io), service)
     );
     tokio::select! {
