@@ -69,7 +69,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
     left.cancel();
     tell.await?;
     ended.cancel();
-    admin.await??;
+    admin.await?;
     let runtime = Arc::into_inner(runtime).context("the workers are still in use")?;
     tokio::task::spawn_blocking(move || runtime.stop()).await?;
     outcome??;

@@ -116,7 +116,7 @@ struct Open {
     drain: Drains,
     abort: CancellationToken,
     tasks: TaskTracker,
-    drain_timeout: Duration,
+    entrance: Rc<Entrance>,
 }
 
 async fn run(index: usize, live: Arc<Live>, mut inbox: mpsc::Receiver<Command>) {
@@ -140,7 +140,7 @@ async fn run(index: usize, live: Arc<Live>, mut inbox: mpsc::Receiver<Command>) 
             }) => {
                 for name in close {
                     if let Some(listener) = open.remove(&name) {
-                        tokio::task::spawn_local(listener.end(None));
+                        tokio::task::spawn_local(listener.end(local.clone(), None));
                     }
                 }
                 for (name, socket) in sockets {
@@ -153,7 +153,9 @@ async fn run(index: usize, live: Arc<Live>, mut inbox: mpsc::Receiver<Command>) 
                 let _ = done.send(());
             }
             Some(Command::Drain { within, done }) => {
-                let ends = open.drain().map(|(_, listener)| listener.end(Some(within)));
+                let ends = open
+                    .drain()
+                    .map(|(_, listener)| listener.end(local.clone(), Some(within)));
                 futures_util::future::join_all(ends).await;
                 let _ = done.send(());
             }
@@ -166,17 +168,18 @@ impl Open {
     fn start(local: &Rc<Local>, name: &Name, socket: TcpListener) -> io::Result<Self> {
         let entrance = Entrance::new(local, name.clone())
             .ok_or_else(|| io::Error::other("the snapshot has no such listener"))?;
+        let entrance = Rc::new(entrance);
         let this = Self {
             drain: Drains::default(),
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            drain_timeout: entrance.view(local).listener.http.drain_timeout,
+            entrance: entrance.clone(),
         };
         let socket = tokio::net::TcpListener::from_std(socket)?;
         this.tasks.spawn_local(accept(
             socket,
             local.clone(),
-            Rc::new(entrance),
+            entrance,
             this.drain.clone(),
             this.abort.clone(),
             this.tasks.clone(),
@@ -185,10 +188,12 @@ impl Open {
     }
 
     /// Lets its connections end, at most `within` or the listener's own time, then ends them.
-    async fn end(self, within: Option<Duration>) {
+    async fn end(self, local: Rc<Local>, within: Option<Duration>) {
         self.tasks.close();
         self.drain.start();
-        let within = within.map_or(self.drain_timeout, |within| within.min(self.drain_timeout));
+        // As it was last set, not as it was when the listener was opened.
+        let own = self.entrance.view(&local).listener.http.drain_timeout;
+        let within = within.map_or(own, |within| within.min(own));
         if tokio::time::timeout(within, self.tasks.wait())
             .await
             .is_err()

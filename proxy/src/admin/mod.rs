@@ -2,7 +2,7 @@
 
 mod source;
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -12,10 +12,15 @@ use axum::{
     routing::get,
 };
 use fleetway_api::document;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{runtime::Runtime, snapshot::Origin, telemetry::Rendered};
 
@@ -30,15 +35,15 @@ pub struct Admin {
     pub status: crate::xds::Status,
 }
 
-/// Serves the admin page until `shutdown`.
-///
-/// # Errors
-/// When the socket fails.
-pub async fn serve(
-    socket: TcpListener,
-    admin: Admin,
-    shutdown: CancellationToken,
-) -> std::io::Result<()> {
+/// How long a request's head may take.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long answers may still take once the proxy has stopped: no client can hold it up.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// How long to wait when a connection cannot be accepted.
+const EXHAUSTED: Duration = Duration::from_millis(50);
+
+/// Serves the admin page until `shutdown`. On return no connection is left.
+pub async fn serve(socket: TcpListener, admin: Admin, shutdown: CancellationToken) {
     let pages = Router::new()
         .route("/", get(index))
         .route("/healthz", get(async || "ok\n"))
@@ -47,9 +52,34 @@ pub async fn serve(
         .route("/listeners", get(listeners))
         .route("/metrics", get(metrics))
         .with_state(admin);
-    axum::serve(socket, pages)
-        .with_graceful_shutdown(shutdown.cancelled_owned())
+    let connections = TaskTracker::new();
+    while let Some(accepted) = shutdown.run_until_cancelled(socket.accept()).await {
+        match accepted {
+            Ok((stream, _)) => {
+                connections.spawn(connection(stream, pages.clone(), shutdown.clone()));
+            }
+            Err(_) => tokio::time::sleep(EXHAUSTED).await,
+        }
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+async fn connection(stream: TcpStream, pages: Router, shutdown: CancellationToken) {
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(pages));
+    let mut serving = pin!(serving);
+    // What a client does to its connection is no fault of the proxy.
+    if shutdown
+        .run_until_cancelled(serving.as_mut())
         .await
+        .is_none()
+    {
+        serving.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(LAST_ANSWERS, serving).await;
+    }
 }
 
 async fn index() -> &'static str {

@@ -54,6 +54,13 @@ pub(super) struct Rewound<I> {
     io: I,
 }
 
+impl<I> Rewound<I> {
+    /// The stream itself.
+    pub(super) fn get_ref(&self) -> &I {
+        &self.io
+    }
+}
+
 impl<I: AsyncRead + Unpin> AsyncRead for Rewound<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,

@@ -6,18 +6,15 @@ use fleetway_api::HttpListener;
 use http::Request;
 use hyper::{body::Incoming, rt::Executor, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    detect::{Protocol, detect},
+    detect::{Protocol, Rewound, detect},
     streams::{Counted, Streams},
 };
 use crate::{
-    http::{Connection, Downstream, exchange},
+    http::{Connection, Downstream, Overdue, exchange},
     http1::{self, DrainWatch, ServerConfig},
 };
 
@@ -40,8 +37,14 @@ impl Drains {
     }
 }
 
+/// The most bytes of a response that wait in a stream of a client that does not read.
+const UNSENT_MAX: usize = 64 * 1024;
+
 /// How often a client with streams open is asked whether it is still there.
 const PING: Duration = Duration::from_secs(30);
+
+/// Why a connection is closed whose client does not read.
+const UNREAD: &str = "the client did not read the response within the time of its route";
 
 /// How long a connection may take over its first bytes.
 const FIRST_BYTES: Duration = Duration::from_secs(10);
@@ -58,7 +61,7 @@ pub(super) async fn serve(
         biased;
         detected = tokio::time::timeout(FIRST_BYTES, detect(stream)) => detected,
         // Nothing was begun: there is nothing to finish.
-        () = drain.token.cancelled() => return Ok(()),
+        () = drained(&drain.token) => return Ok(()),
     };
     match detected {
         Ok(Ok(Some((Protocol::Http1, io)))) => {
@@ -71,41 +74,56 @@ pub(super) async fn serve(
     }
 }
 
-async fn http1<I>(
-    io: I,
+/// Waits until the drain has begun and a first request sent before that must have arrived.
+async fn drained(drain: &CancellationToken) {
+    drain.cancelled().await;
+    tokio::time::sleep(ServerConfig::default().drain_grace).await;
+}
+
+async fn http1(
+    io: Rewound<TcpStream>,
     connection: Rc<Connection>,
     settings: &HttpListener,
     drain: DrainWatch,
-) -> Result<(), BoxError>
-where
-    I: AsyncRead + AsyncWrite + Unpin + 'static,
-{
+) -> Result<(), BoxError> {
     let config = ServerConfig {
         idle_timeout: settings.idle_timeout,
         ..ServerConfig::default()
     };
+    let overdue = Overdue::default();
     let service = |request: Request<http1::RequestBody>| {
-        let connection = connection.clone();
-        async move { exchange(&connection, request.map(Downstream::Http1)).await }
+        let (connection, overdue) = (connection.clone(), overdue.clone());
+        async move {
+            let response = exchange(&connection, request.map(Downstream::Http1)).await;
+            response.body().watched_by(&overdue);
+            response
+        }
     };
-    Ok(http1::serve(io, &config, drain, service).await?)
+    // A response cut short must not look like a whole one.
+    let abort = |io: &mut Rewound<TcpStream>| {
+        let _ = io.get_ref().set_zero_linger();
+    };
+    let serving = http1::serve_with_abort(io, &config, drain, abort, service);
+    match overdue.end(serving).await {
+        Some(served) => Ok(served?),
+        None => Err(UNREAD.into()),
+    }
 }
 
-async fn http2<I>(
-    io: I,
+async fn http2(
+    io: Rewound<TcpStream>,
     connection: Rc<Connection>,
     settings: &HttpListener,
     drain: CancellationToken,
-) -> Result<(), BoxError>
-where
-    I: AsyncRead + AsyncWrite + Unpin + 'static,
-{
+) -> Result<(), BoxError> {
     let streams = Rc::new(Streams::default());
     let counted = streams.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (connection, open) = (connection.clone(), counted.open());
         async move {
             let response = exchange(&connection, request.map(Downstream::Http2)).await;
+            // Set wherever hyper runs what we gave it.
+            let _ = STREAM.try_with(|overdue| response.body().watched_by(overdue));
             Ok::<_, Infallible>(response.map(|body| Counted { body, _open: open }))
         }
     });
@@ -114,6 +132,7 @@ where
             .timer(TokioTimer::new())
             .keep_alive_interval(PING)
             .max_concurrent_streams(128)
+            .max_send_buf_size(UNSENT_MAX)
             .serve_connection(TokioIo::new(io), service)
     );
     tokio::select! {
@@ -125,7 +144,13 @@ where
     Ok(serving.await?)
 }
 
-/// Runs a connection's streams on the worker the connection lives on.
+tokio::task_local! {
+    /// The clocks of the stream whose task this is.
+    static STREAM: Overdue;
+}
+
+/// Runs a connection's streams on the worker the connection lives on. One that the client does
+/// not read in time is dropped, which resets it.
 #[derive(Debug, Clone, Copy)]
 struct OnThisWorker;
 
@@ -134,6 +159,8 @@ where
     F::Output: 'static,
 {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
+        let overdue = Overdue::default();
+        let stream = STREAM.scope(overdue.clone(), future);
+        tokio::task::spawn_local(async move { overdue.end(stream).await });
     }
 }

@@ -1,7 +1,9 @@
 //! Bodies as they pass through: frame by frame, without copies.
 
 use std::{
+    cell::RefCell,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -10,7 +12,8 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::watchdog::{Activity, Expired, Watchdog};
+use super::headers::remove_hop_by_hop;
+use super::watchdog::{Activity, Expired, Overdue, Watchdog};
 use crate::{
     http1::{self, Interim},
     upstream::{InFlight, Notify, UpstreamBody},
@@ -32,8 +35,10 @@ pub struct ToClient(Option<Interim>);
 impl Notify for ToClient {
     fn interim(&self, status: StatusCode, headers: &HeaderMap) {
         if let Some(interim) = &self.0 {
+            let mut headers = headers.clone();
+            remove_hop_by_hop(&mut headers);
             // A client that takes none, or is gone, goes without.
-            let _ = interim.send(status, headers);
+            let _ = interim.send(status, &headers);
         }
     }
 }
@@ -147,7 +152,7 @@ pub enum ResponseBody {
 #[derive(Debug)]
 pub struct Forwarded {
     body: UpstreamBody<RequestBody, ToClient>,
-    watchdog: Watchdog,
+    watchdog: Rc<RefCell<Watchdog>>,
     activity: Activity,
     /// Counted as in flight until the body has ended.
     _in_flight: InFlight,
@@ -168,10 +173,17 @@ impl ResponseBody {
         let activity = watchdog.activity();
         Self::Forwarded(Box::new(Forwarded {
             body,
-            watchdog,
+            watchdog: Rc::new(RefCell::new(watchdog)),
             activity,
             _in_flight: in_flight,
         }))
+    }
+
+    /// Has its clocks heeded though the client may not read. What was made here has none.
+    pub fn watched_by(&self, overdue: &Overdue) {
+        if let Self::Forwarded(forwarded) = self {
+            overdue.watch(&forwarded.watchdog);
+        }
     }
 }
 
@@ -192,7 +204,7 @@ impl Body for ResponseBody {
                         frame.map(|frame| frame.map_err(|error| BodyError::Upstream(error.into()))),
                     );
                 }
-                let expired = ready!(forwarded.watchdog.poll_expired(cx));
+                let expired = ready!(forwarded.watchdog.borrow_mut().poll_expired(cx));
                 Poll::Ready(Some(Err(BodyError::Timeout(expired))))
             }
         }

@@ -60,7 +60,13 @@ pub(super) async fn forward(
             return Err(Failure::Timeout(expired));
         }
     };
-    let response = response.inspect_err(|error| count_failure(error, cluster, local.worker))?;
+    let response = response.map_err(|error| {
+        count_failure(&error, cluster, local.worker);
+        match error {
+            UpstreamError::RequestBody(_) => Failure::BadRequest("the request body is malformed"),
+            error => Failure::Upstream(error),
+        }
+    })?;
     cluster
         .counters
         .shard(local.worker)
@@ -90,6 +96,7 @@ fn count_failure(error: &UpstreamError, cluster: &Cluster, worker: usize) {
             shard.connect_failures.increment();
         }
         UpstreamError::Broken(..) => shard.failures.increment(),
+        UpstreamError::RequestBody(_) => {}
     }
 }
 

@@ -24,11 +24,10 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
         let named: smallvec::SmallVec<[HeaderName; 4]> = headers
             .get_all(header::CONNECTION)
             .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-            // A message cannot have its own address removed.
-            .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            // A message cannot have its own address removed, nor the id we told it by.
+            .filter(|name| ![header::HOST, header::CONTENT_LENGTH, X_REQUEST_ID].contains(name))
             .collect();
         for name in named {
             headers.remove(name);
@@ -185,6 +184,15 @@ mod tests {
         ]);
         remove_hop_by_hop(&mut headers);
         assert_eq!(headers, map(&[("host", "a"), ("accept", "*/*")]));
+    }
+
+    #[test]
+    fn an_odd_member_of_connection_hides_no_other() {
+        let mut headers = map(&[("x-secret", "1"), ("x-request-id", "7")]);
+        let named = HeaderValue::from_bytes(b"\xff, x-secret, x-request-id").unwrap();
+        headers.insert(header::CONNECTION, named);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("x-request-id", "7")]));
     }
 
     #[test]

@@ -13,3 +13,4 @@ pub use body::{BodyError, Downstream, RequestBody, ResponseBody};
 pub use error::Failure;
 pub use exchange::{Connection, exchange};
 pub use local::{Entrance, Local, View};
+pub use watchdog::Overdue;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http::{Method, Request, Version, header, uri::PathAndQuery};
 
 use super::Failure;
+use crate::http1::is_host;
 
 /// The host and path of a request.
 #[derive(Debug)]
@@ -44,33 +45,31 @@ impl<'r> Target<'r> {
             (None, Some(host)) => host
                 .to_str()
                 .map_err(|_| Failure::BadRequest("the Host is not a host name"))?,
-            (None, None) if request.version() == Version::HTTP_10 => "",
+            (None, None) if request.version() == Version::HTTP_10 => {
+                return Ok(Self {
+                    authority: "",
+                    path: path(request),
+                });
+            }
             (None, None) => return Err(Failure::BadRequest("no Host")),
         };
-        if !is_authority(authority) {
+        if !is_host(authority.as_bytes()) {
             return Err(Failure::BadRequest("the Host is not a host name"));
         }
-        let path = request
-            .uri()
-            .path_and_query()
-            .map_or_else(|| Cow::Owned(PathAndQuery::from_static("/")), Cow::Borrowed);
+        let path = path(request);
+        // RFC 9112 section 3.2.4; over HTTP/1 it does not come this far.
+        if path.as_str() == "*" && request.method() != Method::OPTIONS {
+            return Err(Failure::BadRequest("only OPTIONS can be about the server"));
+        }
         Ok(Self { authority, path })
     }
 }
 
-/// Whether `text` has only what a host and port can have (RFC 3986 section 3.2.2).
-fn is_authority(text: &str) -> bool {
-    text.bytes().all(|c| {
-        c.is_ascii_alphanumeric()
-            || matches!(
-                c,
-                b'-' | b'.' | b'_' | b'~' | b':' | b'[' | b']' | b'%' | b'!' | b'$'
-            )
-            || matches!(
-                c,
-                b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
-            )
-    })
+fn path<B>(request: &Request<B>) -> Cow<'_, PathAndQuery> {
+    request
+        .uri()
+        .path_and_query()
+        .map_or_else(|| Cow::Owned(PathAndQuery::from_static("/")), Cow::Borrowed)
 }
 
 #[cfg(test)]
@@ -102,10 +101,14 @@ mod tests {
             target(Request::get("/").header("host", "a").header("host", "a")),
             Err("more than one Host".into())
         );
-        assert_eq!(
-            target(Request::get("/").header("host", "a/b")),
-            Err("the Host is not a host name".into())
-        );
+        for host in ["a/b", "", ":80", ":::[[", "a:99999"] {
+            assert_eq!(
+                target(Request::get("/").header("host", host)),
+                Err("the Host is not a host name".into())
+            );
+        }
+        assert!(target(Request::get("*").header("host", "a")).is_err());
+        assert!(target(Request::options("*").header("host", "a")).is_ok());
         assert!(target(Request::get("http://u@y/")).is_err());
     }
 }

@@ -1,10 +1,10 @@
 //! The two clocks of a request: its total time, and the time without a byte.
 
 use std::{
-    cell::Cell,
-    future::Future as _,
+    cell::{Cell, RefCell},
+    future::Future,
     pin::Pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     task::{Context, Poll},
     time::Duration,
 };
@@ -91,6 +91,33 @@ impl Watchdog {
     }
 }
 
+/// Whether the clocks of the response that is being sent have run out. A body is polled only while
+/// its client reads; who sends it asks here, and ends it when the client does not.
+#[derive(Debug, Clone, Default)]
+pub struct Overdue(Rc<RefCell<Weak<RefCell<Watchdog>>>>);
+
+impl Overdue {
+    /// From now on it is about the response under `watchdog`, until that is dropped.
+    pub(super) fn watch(&self, watchdog: &Rc<RefCell<Watchdog>>) {
+        self.0.replace(Rc::downgrade(watchdog));
+    }
+
+    /// Drives `sending` to its end: `None` if a clock of what it sends ran out before.
+    pub async fn end<F: Future>(&self, sending: F) -> Option<F::Output> {
+        let mut sending = std::pin::pin!(sending);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
+                return Poll::Ready(Some(sent));
+            }
+            match self.0.borrow().upgrade() {
+                Some(watchdog) => watchdog.borrow_mut().poll_expired(cx).map(|_| None),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
 fn due(total: Option<Instant>, idle: Option<Duration>, last: Instant) -> Option<Instant> {
     let idle = idle.map(|idle| last + idle);
     total.into_iter().chain(idle).min()
@@ -118,6 +145,21 @@ mod tests {
                 .await,
             Expired::Idle
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_sent_ends_with_its_clocks_and_with_no_others() {
+        let overdue = Overdue::default();
+        let start = Instant::now();
+        let gone = Rc::new(RefCell::new(Watchdog::new(Some(SECOND), None)));
+        overdue.watch(&gone);
+        drop(gone);
+        let sent = overdue.end(tokio::time::sleep(5 * SECOND)).await;
+        assert_eq!((sent, start.elapsed()), (Some(()), 5 * SECOND));
+        let kept = Rc::new(RefCell::new(Watchdog::new(Some(SECOND), None)));
+        overdue.watch(&kept);
+        assert_eq!(overdue.end(std::future::pending::<()>()).await, None);
+        assert_eq!(start.elapsed(), 6 * SECOND);
     }
 
     #[tokio::test(start_paused = true)]

@@ -28,6 +28,8 @@ const WRITE_KEEP: usize = 64 * 1024;
 const MAP_INITIAL: usize = 24;
 /// A map with room for more is not kept.
 const MAP_KEEP: usize = 256;
+/// With this much written at its front, and that at least half of it, a write buffer is moved up.
+const WRITTEN_MAX: usize = 16 * 1024;
 /// How many buffers of each kind a thread keeps.
 const POOLED: usize = 64;
 /// The most slices given to one vectored write.
@@ -183,6 +185,12 @@ impl WriteBuffer {
                 .with_borrow_mut(Vec::pop)
                 .unwrap_or_else(|| Vec::with_capacity(WRITE_INITIAL));
         }
+        // A reader that is slow but never stops may never let it run empty.
+        if self.start >= WRITTEN_MAX && self.start * 2 >= self.flat.len() {
+            self.flat.drain(..self.start);
+            self.covered -= self.start;
+            self.start = 0;
+        }
         &mut self.flat
     }
 
@@ -309,5 +317,52 @@ impl WriteBuffer {
                 }
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::duplex;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_written_is_let_go_though_the_buffer_never_runs_empty() {
+        // Each flush is to write what there is room for.
+        tokio::task::unconstrained(write_faster_than_is_read()).await;
+    }
+
+    async fn write_faster_than_is_read() {
+        let (mut reader, mut io) = duplex(1024);
+        let mut out = WriteBuffer::new();
+        let (mut sent, mut read) = (Vec::new(), Vec::new());
+        let mut frames = (0..2000_u32).map(|number| {
+            let large = if number % 100 == 0 {
+                COPY_MAX + 1
+            } else {
+                1000
+            };
+            Bytes::from(vec![number.to_le_bytes()[0]; large])
+        });
+        loop {
+            while out.len() < 8 * 1024
+                && let Some(frame) = frames.next()
+            {
+                sent.extend_from_slice(&frame);
+                out.push(frame);
+            }
+            let held = out.flat.len();
+            assert!(held <= 2 * WRITTEN_MAX, "{held} bytes are held");
+            let flushed = poll_fn(|cx| Poll::Ready(out.poll_flush(&mut io, cx))).await;
+            if sent.len() > read.len() {
+                reader.read_buf(&mut read).await.unwrap();
+            } else {
+                assert!(flushed.is_ready());
+                break;
+            }
+        }
+        assert!(read == sent);
     }
 }

@@ -29,7 +29,9 @@ impl Drain {
         Self::default()
     }
 
-    /// From now on idle connections close, and busy ones close after the exchange at hand.
+    /// From now on idle connections close, unless a request arrives on them within
+    /// [`ServerConfig::drain_grace`](super::ServerConfig::drain_grace), and busy ones close after
+    /// the exchange at hand.
     pub fn start(&self) {
         self.state.draining.set(true);
         let mut woken = Vec::new();

@@ -18,6 +18,7 @@ pub(super) use encode::{
     asks_to_close, connection_tokens, declared_length, put_bodyless_length, put_chunked,
     put_fields, put_hex, put_interim, put_length, put_request_line, put_status_line, put_trailers,
 };
+pub(crate) use request::is_host;
 pub(super) use request::{RequestHead, parse_request};
 pub(super) use response::{ResponseHead, ResponseRules, parse_response};
 

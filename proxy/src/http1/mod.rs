@@ -24,6 +24,7 @@ mod server;
 pub use body::{BodyError, LengthMismatch};
 pub use client::{ClientConfig, Connection, Hooks, ResponseBody, SendError, SendErrorKind};
 pub use drain::{Drain, DrainWatch};
+pub(crate) use head::is_host;
 pub use head::{HeadError, HeadLimits, MAX_FIELDS};
 pub use server::{
     ConnectionError, Interim, InterimError, RequestBody, ServerConfig, serve, serve_with_abort,

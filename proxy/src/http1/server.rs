@@ -54,6 +54,9 @@ pub struct ServerConfig {
     /// How long what the client still sends is read after the last response, so that the response
     /// is not lost to a reset (RFC 9112 section 9.6).
     pub linger_timeout: Duration,
+    /// How long an idle connection is still read once the drain has begun: the next request may be
+    /// on its way.
+    pub drain_grace: Duration,
     /// How many bytes of a request body the service left unread are read so as to keep the
     /// connection.
     pub max_unread_body: u64,
@@ -71,6 +74,7 @@ impl Default for ServerConfig {
             body_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
             linger_timeout: Duration::from_secs(5),
+            drain_grace: Duration::from_millis(250),
             max_unread_body: 64 * 1024,
             half_close: false,
         }
@@ -146,8 +150,8 @@ where
 }
 
 /// As [`serve`], and calls `abort` before the transport is dropped in the middle of a response
-/// that only the end of the connection ends (to HTTP/1.0 clients). It should make the connection
-/// end in a reset, such as by a zero `SO_LINGER`: otherwise the client takes what it got for
+/// that only the end of the connection ends (to HTTP/1.0 clients), be it by an error or because
+/// the future returned here is dropped. It should make the connection end in a reset, such as by a zero `SO_LINGER`: otherwise the client takes what it got for
 /// the whole.
 ///
 /// # Errors
@@ -167,20 +171,39 @@ where
     B::Error: Into<BoxError>,
 {
     let timer = pin!(sleep_until(Instant::now() + config.idle_timeout));
+    let shared = Rc::new(Shared::new(io));
+    let _aborted = Abort {
+        shared: shared.clone(),
+        abort: Some(abort),
+    };
     let mut server = Server {
-        shared: Rc::new(Shared::new(io)),
+        shared,
         config,
         drain,
         timer,
         head: false,
-        close_delimited: false,
     };
     let served = server.run(service).await;
     server.shared.end();
-    if served.is_err() && server.close_delimited {
-        abort(&mut server.shared.state.borrow_mut().io);
-    }
     served
+}
+
+/// Calls `abort` when it is dropped, with the connection or before its end, while a response is
+/// being written that only the end of the connection ends.
+struct Abort<I, F: FnOnce(&mut I)> {
+    shared: Rc<Shared<I>>,
+    abort: Option<F>,
+}
+
+impl<I, F: FnOnce(&mut I)> Drop for Abort<I, F> {
+    fn drop(&mut self) {
+        if let Ok(mut state) = self.shared.state.try_borrow_mut()
+            && state.close_delimited
+            && let Some(abort) = self.abort.take()
+        {
+            abort(&mut state.io);
+        }
+    }
 }
 
 /// One client connection.
@@ -192,8 +215,6 @@ struct Server<'a, I> {
     timer: Pin<&'a mut Sleep>,
     /// The request at hand is HEAD.
     head: bool,
-    /// A response is being written that only the end of the connection ends.
-    close_delimited: bool,
 }
 
 /// What of a request is needed to write its response.
@@ -229,6 +250,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
     /// Waits for the next request head; there is none when the connection closes in between.
     async fn next_head(&mut self) -> Result<Option<RequestHead>, ConnectionError> {
         let mut deadline = None;
+        let mut drained = None;
         let mut begun = false;
         // Whether what was read since the last look can have completed a line.
         let mut look = true;
@@ -264,14 +286,17 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
                     state.read.release();
                     state.write.release();
                     if self.drain.poll_draining(cx) {
-                        return Poll::Ready(Ok(None));
+                        drained.get_or_insert_with(|| Instant::now() + self.config.drain_grace);
                     }
                 } else if !begun {
                     begun = true;
                     deadline = Some(Instant::now() + self.config.head_timeout);
                 }
-                let deadline =
+                let mut deadline =
                     *deadline.get_or_insert_with(|| Instant::now() + self.config.idle_timeout);
+                if let Some(drained) = drained.filter(|_| idle) {
+                    deadline = deadline.min(drained);
+                }
                 return match poll_deadline(self.timer.as_mut(), cx, deadline) {
                     Poll::Ready(()) if idle => Poll::Ready(Ok(None)),
                     Poll::Ready(()) => Poll::Ready(Err(ConnectionError::HeadTimeout)),

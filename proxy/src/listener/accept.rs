@@ -45,8 +45,15 @@ pub async fn accept(
         }
     }
     // What the kernel took on before the socket closes was promised to be served.
-    while let Some(Ok((stream, peer))) = futures_util::FutureExt::now_or_never(socket.accept()) {
-        serve(stream, peer);
+    let Ok(socket) = socket.into_std() else {
+        return;
+    };
+    while let Ok((stream, peer)) = socket.accept() {
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            serve(stream, peer);
+        }
     }
 }
 

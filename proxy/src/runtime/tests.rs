@@ -171,3 +171,35 @@ async fn requests_without_a_route_or_an_endpoint_are_answered_here() {
     assert!(get(at, "/b").await.starts_with("HTTP/1.1 404 "));
     assert!(get(at, "/a").await.starts_with("HTTP/1.1 503 "));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_a_drain_may_take_is_the_one_that_was_set_last() {
+    let runtime = Arc::new(Runtime::start(2).unwrap());
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let backend = silent.local_addr().unwrap();
+    let yaml = |drain: &str| {
+        format!(
+            "{{kind: Listener, name: web, address: '127.0.0.1:0', http: {{drain_timeout: {drain}}}}}\n---\n\
+             {{kind: Cluster, name: a, endpoints: [{{address: '{backend}'}}]}}\n---\n\
+             {{kind: Route, name: r, forward: {{clusters: [{{name: a}}], timeout: 0s}}}}"
+        )
+    };
+    apply(&runtime, 1, &yaml("1h")).await.unwrap();
+    apply(&runtime, 2, &yaml("100ms")).await.unwrap();
+    let client = tokio::spawn({
+        let at = address(&runtime, "web");
+        async move {
+            let mut client = TcpStream::connect(at).await.unwrap();
+            client
+                .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+                .await
+                .unwrap();
+            client.read_u8().await.unwrap_err();
+        }
+    });
+    let _held = silent.accept().await.unwrap();
+    let draining = runtime.drain(Duration::from_secs(3600));
+    let drained = tokio::time::timeout(Duration::from_secs(20), draining).await;
+    drained.expect("it drains in the time set last");
+    client.await.unwrap();
+}

@@ -23,6 +23,9 @@ pub enum UpstreamError {
     /// The connection broke, or what came was no response.
     #[error("{0}: {1}")]
     Broken(SocketAddr, String),
+    /// The request's own body was malformed or broke off.
+    #[error("the request body failed: {0}")]
+    RequestBody(String),
 }
 
 /// Counts a request as in flight until dropped.

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use super::{Pool, UpstreamError, connect::connect, pool::Keep};
 use crate::{
     cluster::Cluster,
-    http1::{ClientConfig, Connection, Hooks, ResponseBody},
+    http1::{ClientConfig, Connection, Hooks, ResponseBody, SendError, SendErrorKind},
 };
 
 /// A response's body. Gives its connection back to the pool once read to the end.
@@ -78,19 +78,27 @@ where
         match connection.send(request, returning()).await {
             Ok(response) => return Ok(response),
             Err(error) if idempotent && error.is_stale() => {
-                let text = error.to_string();
+                let failed = failed(endpoint, &error);
                 let Some(again) = error.into_request() else {
-                    return Err(UpstreamError::Broken(endpoint, text));
+                    return Err(failed);
                 };
                 shard.replays.increment();
                 request = again;
             }
-            Err(error) => return Err(UpstreamError::Broken(endpoint, error.to_string())),
+            Err(error) => return Err(failed(endpoint, &error)),
         }
     }
     let stream = connect(cluster, endpoint).await?;
     shard.connections.increment();
     let connection = Connection::new(stream, ClientConfig::default());
     let sent = connection.send(request, returning()).await;
-    sent.map_err(|error| UpstreamError::Broken(endpoint, error.to_string()))
+    sent.map_err(|error| failed(endpoint, &error))
+}
+
+/// Whose fault it is that there is no response.
+fn failed<B>(endpoint: SocketAddr, error: &SendError<B>) -> UpstreamError {
+    match error.kind() {
+        SendErrorKind::RequestBody(cause) => UpstreamError::RequestBody(cause.to_string()),
+        kind => UpstreamError::Broken(endpoint, kind.to_string()),
+    }
 }

@@ -63,6 +63,18 @@ async fn a_stopping_proxy_finishes_what_is_in_flight_and_exits_cleanly() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_of_the_admin_page_cannot_hold_up_the_end() {
+    let server = Server::start().await;
+    let mut proxy = Proxy::of(&server, "p1", "blue").await;
+    let mut half = TcpStream::connect(proxy.admin).await.expect("a connection");
+    half.write_all(b"GET / HT").await.expect("sent");
+    // What came before this answer has been read.
+    assert_eq!(proxy.page("/healthz").await.0, 200);
+    proxy.terminate();
+    assert_eq!(proxy.ended(Duration::from_secs(10)).await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_are_rewritten_redirected_and_spread_as_their_routes_say() {
     let echo = Upstream::echo().await;
     let server = Server::start().await;
@@ -224,7 +236,7 @@ async fn before(upstream: &Upstream) -> (Server, Proxy, std::net::SocketAddr) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn interim_responses_and_trailers_of_the_upstream_reach_the_client() {
     let upstream = Upstream::raw(
-        b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n\
+        b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\nconnection: x-hop\r\nx-hop: 1\r\n\r\n\
           HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
           5\r\nhello\r\n0\r\nx-sum: 5\r\n\r\n",
     )
@@ -237,6 +249,7 @@ async fn interim_responses_and_trailers_of_the_upstream_reach_the_client() {
         interim.starts_with("HTTP/1.1 103 ") && interim.contains("link: "),
         "{interim}"
     );
+    assert!(!interim.contains("x-hop"), "{interim}");
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(
         answer.ends_with("5\r\nhello\r\n0\r\nx-sum: 5\r\n\r\n"),
@@ -380,4 +393,63 @@ async fn what_concerns_one_hop_ends_at_it() {
     // With other methods the field means nothing.
     let answer = say("GET /", "max-forwards: 0\r\n").await;
     assert!(answer.contains("\nmax-forwards: 0\n"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_to_http10_that_breaks_off_is_no_whole_one() {
+    let upstream =
+        Upstream::raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+    let (_server, _proxy, web) = before(&upstream).await;
+    let mut client = TcpStream::connect(web).await.expect("a connection");
+    let request = b"GET / HTTP/1.0\r\nhost: x\r\n\r\n";
+    client.write_all(request).await.expect("sent");
+    let mut answer = Vec::new();
+    let ended = client.read_to_end(&mut answer).await;
+    let kind = ended.map_err(|error| error.kind());
+    assert_eq!(kind, Err(std::io::ErrorKind::ConnectionReset));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_does_not_read_cannot_hold_a_response_beyond_the_routes_time_out() {
+    let upstream = Upstream::answering(|_, _| http::Response::new("x".repeat(32 << 20))).await;
+    let (server, proxy, web) = before(&upstream).await;
+    let mut route = documents::forward("r", "/", "c");
+    route["forward"]["timeout"] = json!("1s");
+    server.client().commit_live(&[route], 1).await;
+    let active = async |count: usize| {
+        let metric = format!("fleetway_cluster_requests_active{{cluster=\"c\"}} {count}\n");
+        crate::support::eventually(&metric, async || {
+            let (_, metrics) = proxy.page("/metrics").await;
+            metrics.contains(&metric).then_some(())
+        })
+        .await;
+    };
+    let mut http1 = TcpStream::connect(web).await.expect("a connection");
+    let request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    http1.write_all(request).await.expect("sent");
+    active(1).await;
+    active(0).await;
+    let http2 = reqwest::Client::builder()
+        .http2_prior_knowledge()
+        .build()
+        .expect("a client");
+    let unread = http2.get(format!("http://{web}/")).send().await;
+    active(1).await;
+    active(0).await;
+    let reset = unread.expect("a head").bytes().await;
+    assert!(reset.is_err(), "the response was cut");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_malformed_request_body_is_the_clients_fault() {
+    let upstream = Upstream::echo().await;
+    let (_server, proxy, web) = before(&upstream).await;
+    let head = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+    let answer = exchange(web, &format!("{head}3\r\nabcdef\r\n0\r\n\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    let (_, metrics) = proxy.page("/metrics").await;
+    assert!(
+        metrics.contains("fleetway_cluster_failures_total{cluster=\"c\"} 0"),
+        "{metrics}"
+    );
 }

@@ -204,7 +204,7 @@ fn check_host(
 }
 
 /// `uri-host [ ":" port ]` (RFC 9110 section 7.2), not empty (section 4.2.1).
-fn is_host(value: &[u8]) -> bool {
+pub(crate) fn is_host(value: &[u8]) -> bool {
     let (host_valid, rest) = if let Some(literal) = value.strip_prefix(b"[") {
         let Some(end) = memchr::memchr(b']', literal) else {
             return false;

@@ -89,7 +89,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        self.close_delimited = encoder == Encoder::UntilClose;
+        self.shared.state.borrow_mut().close_delimited = encoder == Encoder::UntilClose;
         let mut progress = Progress {
             ended: encoder == Encoder::None,
             stalled: None,
@@ -100,7 +100,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             self.poll_write_body(cx, body.as_mut(), &mut encoder, &mut progress)
         })
         .await?;
-        self.close_delimited = false;
+        self.shared.state.borrow_mut().close_delimited = false;
         Ok(())
     }
 

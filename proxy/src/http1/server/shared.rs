@@ -52,6 +52,8 @@ pub(super) struct State<I> {
     http10: bool,
     /// The final response has begun.
     final_begun: bool,
+    /// A response is being written that only the end of the connection ends.
+    pub(super) close_delimited: bool,
     /// Nobody will read the request body any more.
     pub(super) dropped: bool,
     /// The body was polled and waits for bytes.
@@ -94,6 +96,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Shared<I> {
                 continued: false,
                 http10: false,
                 final_begun: false,
+                close_delimited: false,
                 dropped: false,
                 waiting: false,
                 body_task: None,

@@ -145,6 +145,27 @@ async fn a_drain_closes_idle_connections_and_lets_busy_ones_finish() {
     second.unwrap();
 }
 
+#[tokio::test]
+async fn a_request_that_crosses_the_beginning_of_a_drain_is_answered() {
+    let (mut client, server) = duplex(1 << 16);
+    let (drain, config) = (Drain::new(), ServerConfig::default());
+    let script = async {
+        client.write_all(GET).await.unwrap();
+        read_until(&mut client, "GET / a []").await;
+        drain.start();
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        client.write_all(GET).await.unwrap();
+        let mut rest = String::new();
+        client.read_to_string(&mut rest).await.unwrap();
+        assert!(rest.contains("\r\nconnection: close\r\n"), "{rest}");
+        assert!(rest.ends_with("GET / a []"), "{rest}");
+    };
+    let (ended, ()) = tokio::join!(serve(server, &config, drain.watch(), echo), script);
+    ended.unwrap();
+}
+
 /// A pair of connected TCP sockets.
 async fn tcp() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
