@@ -46,9 +46,6 @@ const PING: Duration = Duration::from_secs(30);
 /// Why a connection is closed whose client does not read.
 const UNREAD: &str = "the client did not read the response within the time of its route";
 
-/// How long a connection may take over its first bytes.
-const FIRST_BYTES: Duration = Duration::from_secs(10);
-
 /// Serves the requests of a connection until either side ends it.
 pub(super) async fn serve(
     stream: TcpStream,
@@ -59,7 +56,7 @@ pub(super) async fn serve(
     stream.set_nodelay(true)?;
     let detected = tokio::select! {
         biased;
-        detected = tokio::time::timeout(FIRST_BYTES, detect(stream)) => detected,
+        detected = tokio::time::timeout(settings.idle_timeout, detect(stream)) => detected,
         // Nothing was begun: there is nothing to finish.
         () = drained(&drain.token) => return Ok(()),
     };

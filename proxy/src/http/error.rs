@@ -65,7 +65,7 @@ impl Failure {
             let none = HeaderValue::from_static("");
             response.headers_mut().insert(header::ALLOW, none);
         }
-        if matches!(self, Self::BadRequest(_)) {
+        if matches!(self, Self::BadRequest(_) | Self::MethodNotAllowed) {
             // What follows on the connection cannot be trusted to be the next request.
             response
                 .headers_mut()

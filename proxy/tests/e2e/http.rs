@@ -389,6 +389,7 @@ async fn what_concerns_one_hop_ends_at_it() {
         let answer = say(line, fields).await;
         assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
         assert!(answer.contains("\r\nallow: \r\n"), "{answer}");
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
     }
     // With other methods the field means nothing.
     let answer = say("GET /", "max-forwards: 0\r\n").await;
