@@ -339,6 +339,12 @@ pub struct RevisionStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share(usize);
 
+impl Default for Share {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
 impl Share {
     /// Whether so many have it. Of no connected nodes any share is met.
     #[must_use]
@@ -352,7 +358,7 @@ impl FromStr for Share {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if text == "all" {
-            return Ok(Self(100));
+            return Ok(Self::default());
         }
         text.strip_suffix('%')
             .and_then(|number| number.parse().ok())
