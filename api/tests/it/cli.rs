@@ -220,6 +220,8 @@ fn wrong_usage_exits_with_1() {
         &["edit", "route", "a", "b"],
         &["revisions", "-n", "0"],
         &["show", "one"],
+        &["get", "routes", "--plain"],
+        &["get", "nodes", "--plain", "-o", "yaml"],
         &["apply", "-f", "x", "--wait=soon"],
         &["apply", "-f", "x", "--wait-nodes", "all"],
         &["apply", "-f", "x", "--wait", "--wait-nodes", "0%"],
@@ -231,6 +233,22 @@ fn wrong_usage_exits_with_1() {
         assert_eq!(run.code, 1, "{args:?}: {run:?}");
         assert!(run.stderr.starts_with("error: "), "{args:?}: {run:?}");
         assert_eq!(run.stdout, "", "{args:?}");
+    }
+}
+
+#[test]
+fn common_slips_are_told_what_to_write() {
+    for (args, tip) in [
+        (&["apply", "hello.yaml"][..], "-f hello.yaml"),
+        (&["validate", "a.yaml"], "-f a.yaml"),
+        (&["apply", "-f", "x", "--wait", "10s"], "--wait=10s"),
+        (&["status", "--watch", "2s"], "--watch=2s"),
+        (&["status", "-w", "2s"], "--watch=2s"),
+    ] {
+        let run = fleetway(args);
+        assert_eq!(run.code, 1, "{args:?}: {run:?}");
+        assert!(run.stderr.contains("tip: "), "{args:?}: {run:?}");
+        assert!(run.stderr.contains(tip), "{args:?}: {run:?}");
     }
 }
 
