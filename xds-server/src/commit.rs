@@ -76,6 +76,8 @@ pub struct Committed {
     pub response: TransactionResponse,
     /// The state it led to (for a dry run: would lead to).
     pub snapshot: Arc<Snapshot>,
+    /// Whether it made a revision: there was something to change, and it was not made before.
+    pub new: bool,
 }
 
 /// Why a transaction was not made. Nothing was changed.
@@ -241,6 +243,7 @@ impl Committer {
             return Ok(Committed {
                 response,
                 snapshot: current,
+                new: false,
             });
         }
         let number = staged.revision.number;
@@ -275,6 +278,7 @@ impl Committer {
         Ok(Committed {
             response,
             snapshot: next,
+            new: !transaction.dry_run,
         })
     }
 
@@ -292,6 +296,7 @@ impl Committer {
             Some(receipt) if receipt.fingerprint == *fingerprint => Ok(Some(Committed {
                 response: receipt.response,
                 snapshot: current.clone(),
+                new: false,
             })),
             Some(_) => Err(CommitError::KeyReused),
         }
