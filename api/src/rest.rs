@@ -189,6 +189,8 @@ pub enum Code {
     /// 503: the store did not take the write or cannot be read. Nothing was published; if a write
     /// failed half-way, only a restart of the server tells whether the store has it.
     StoreUnavailable,
+    /// 503: the server stops before what was waited for came about.
+    ShuttingDown,
     /// 500: a fault of the server.
     Internal,
 }

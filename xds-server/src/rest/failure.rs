@@ -53,6 +53,9 @@ pub(super) enum Failure {
     /// The store could not be read.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// The server stops while the client waits.
+    #[error("the server stops; ask again once it, or another on its store, is up")]
+    Stopping,
     /// A fault of the server.
     #[error("{0}")]
     Internal(String),
@@ -92,6 +95,7 @@ pub(super) fn problem(failure: &Failure) -> Problem {
         Failure::MethodNotAllowed { .. } => (Code::MethodNotAllowed, None),
         Failure::TooLarge(_) => (Code::TooLarge, None),
         Failure::UnsupportedMediaType(_) => (Code::UnsupportedMediaType, None),
+        Failure::Stopping => (Code::ShuttingDown, None),
         Failure::Internal(_) => (Code::Internal, None),
     };
     let (status, title) = describe(code);
@@ -161,12 +165,16 @@ pub(super) const fn describe(code: Code) -> (StatusCode, &'static str) {
             StatusCode::SERVICE_UNAVAILABLE,
             "The store did not answer as it should",
         ),
+        Code::ShuttingDown => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The server is shutting down",
+        ),
         Code::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "A fault of the server"),
     }
 }
 
 /// Every kind of problem, in the order of the documentation.
-pub(super) const CODES: [Code; 13] = [
+pub(super) const CODES: [Code; 14] = [
     Code::BadRequest,
     Code::Invalid,
     Code::StillReferenced,
@@ -179,13 +187,14 @@ pub(super) const CODES: [Code; 13] = [
     Code::UnsupportedMediaType,
     Code::IdempotencyKeyReused,
     Code::StoreUnavailable,
+    Code::ShuttingDown,
     Code::Internal,
 ];
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let problem = problem(&self);
-        if problem.status >= 500 {
+        if problem.status >= 500 && problem.code != Code::ShuttingDown {
             tracing::error!(error = %self, "a request failed");
         }
         let status =

@@ -94,7 +94,14 @@ pub(super) async fn status(call: Call) -> Result<Response, Failure> {
     let stopping = call.app.stopping.cancelled();
     let status = tokio::select! {
         status = until_settled(look, fleet.changed(), Instant::now() + wait) => status,
-        () = stopping => look(),
+        () = stopping => {
+            // What is settled is told; that it will not be is no time-out.
+            let status = look();
+            if !(status.live || status.refused || wait.is_zero()) {
+                return Err(Failure::Stopping);
+            }
+            status
+        }
     };
     reply(StatusCode::OK, call.format, &status)
 }
