@@ -36,7 +36,7 @@ pub enum ClientError {
     #[error("{0}")]
     Problem(Box<Problem>),
     /// There was no answer.
-    #[error("cannot reach the server at {server}: {reason}. {}", next_step(*.sent))]
+    #[error("cannot reach the server at {server}: {reason}. {}", next_step(*.sent, *.write))]
     Unreachable {
         /// The server's address.
         server: String,
@@ -44,20 +44,25 @@ pub enum ClientError {
         reason: String,
         /// Whether the request may have arrived.
         sent: bool,
+        /// Whether it was one that changes something.
+        write: bool,
     },
     /// There was no answer in time.
     #[error(
-        "the server at {server} did not answer within {after:?}: see whether it is overloaded, or allow it more time (`--timeout`). A write may have been made: look at the newest revisions before sending it again"
+        "the server at {server} did not answer within {after:?}: see whether it is overloaded, or allow it more time (`--timeout`){}",
+        if *.write { format!(". {MAY_BE_MADE}") } else { String::new() }
     )]
     TimedOut {
         /// The server's address.
         server: String,
         /// How long it was waited for.
         after: Duration,
+        /// Whether the request was one that changes something.
+        write: bool,
     },
     /// There was an answer, but not one of a management server.
     #[error(
-        "{server} does not answer like a Fleetway management server ({reason}): is it the REST address, and of a server of this version?"
+        "{server} does not answer like a Fleetway management server ({reason}). {REST_ADDRESS}. Is the server of this version?"
     )]
     Unexpected {
         /// The server's address.
@@ -67,11 +72,16 @@ pub enum ClientError {
     },
 }
 
-fn next_step(sent: bool) -> &'static str {
-    if sent {
-        "A write may have been made: look at the newest revisions before sending it again"
-    } else {
-        "Is it running, and is this its REST address? Another one is given with --server or FLEETWAY_SERVER"
+const MAY_BE_MADE: &str =
+    "The write may have been made: look at the newest revisions before sending it again";
+const REST_ADDRESS: &str =
+    "Is this its REST address? Another one is given with --server or FLEETWAY_SERVER";
+
+fn next_step(sent: bool, write: bool) -> String {
+    match (sent, write) {
+        (false, _) => format!("Is it running? {REST_ADDRESS}"),
+        (true, false) => REST_ADDRESS.to_owned(),
+        (true, true) => format!("{MAY_BE_MADE}. {REST_ADDRESS}"),
     }
 }
 
@@ -485,8 +495,11 @@ impl Client {
         request: RequestBuilder,
         timeout: Duration,
     ) -> Result<T, ClientError> {
-        let failed = |error| self.transport(&error, timeout);
-        let response = request.timeout(timeout).send().await.map_err(failed)?;
+        let (http, request) = request.timeout(timeout).build_split();
+        let request = request.map_err(|error| self.transport(&error, timeout, false))?;
+        let write = request.method() != Method::GET;
+        let failed = |error| self.transport(&error, timeout, write);
+        let response = http.execute(request).await.map_err(failed)?;
         let status = response.status();
         let body = response.bytes().await.map_err(failed)?;
         let unexpected = |reason| ClientError::Unexpected {
@@ -503,18 +516,20 @@ impl Client {
         })
     }
 
-    fn transport(&self, error: &reqwest::Error, timeout: Duration) -> ClientError {
+    fn transport(&self, error: &reqwest::Error, timeout: Duration, write: bool) -> ClientError {
         let server = self.server().to_owned();
         if error.is_timeout() {
             return ClientError::TimedOut {
                 server,
                 after: timeout,
+                write,
             };
         }
         ClientError::Unreachable {
             server,
             reason: chain(error),
             sent: !error.is_connect() && !error.is_builder(),
+            write,
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{FieldError, Id, Kind, Name, Resource};
 pub enum Format {
     /// RFC 8259: one document, or an array of them.
     Json,
-    /// YAML 1.2 with the booleans `true` and `false`: any number of documents.
+    /// YAML 1.2 with the booleans `true` and `false`: any number of documents, or lists of them.
     Yaml,
 }
 
@@ -42,7 +42,7 @@ pub struct Expected<'a> {
     pub name: Option<&'a str>,
 }
 
-/// Splits a text into documents. A JSON array at the top holds one document in each element.
+/// Splits a text into documents. A list at the top holds one document in each element.
 ///
 /// # Errors
 /// When the text is not well-formed, with line and column, or gives a key twice.
@@ -109,85 +109,103 @@ pub fn read(
     expected: Expected<'_>,
     place: &str,
 ) -> Result<Document, Vec<FieldError>> {
-    let fault = |field: &str, message: String| vec![FieldError::new(place, field, message)];
     let Value::Object(mut fields) = document else {
-        return Err(fault(
-            "",
-            "must be an object with kind, name and the resource's fields".into(),
-        ));
+        let message = "must be an object with kind, name and the resource's fields";
+        return Err(vec![FieldError::new(place, "", message)]);
     };
-    let kind = take_kind(&mut fields, expected.kind).map_err(|error| fault("kind", error))?;
-    let if_version = take_version(&mut fields).map_err(|(field, error)| fault(field, error))?;
-    let name = match (fields.get("name"), expected.name) {
-        (None, Some(name)) => {
-            fields.insert("name".into(), name.into());
-            name.to_owned()
-        }
-        (None, None) => {
-            return Err(fault(
-                "name",
-                "is missing: every resource needs a name".into(),
-            ));
-        }
-        (Some(Value::String(given)), Some(name)) if given != name => {
-            return Err(fault(
-                "name",
-                format!("is \"{given}\" but the path says \"{name}\""),
-            ));
-        }
-        (Some(Value::String(given)), _) => given.clone(),
-        (Some(_), _) => return Err(fault("name", "must be a string".into())),
-    };
-    let name = Name::new(&name).map_err(|error| fault("name", error.to_string()))?;
-    let id = Id::new(kind, name);
+    let mut faults: Vec<(String, String)> = Vec::new();
+    let kind = take_kind(&mut fields, expected.kind, &mut faults);
+    let if_version = take_version(&mut fields).unwrap_or_else(|(field, error)| {
+        faults.push((field.to_owned(), error));
+        None
+    });
+    let name = read_name(&mut fields, expected.name).map_err(|error| {
+        faults.push(("name".to_owned(), error));
+    });
     let message = match kind {
-        Kind::Cluster => shape(fields).map(v1::resource::Kind::Cluster),
-        Kind::Endpoints => shape(fields).map(v1::resource::Kind::Endpoints),
-        Kind::Listener => shape(fields).map(v1::resource::Kind::Listener),
-        Kind::Route => shape(fields).map(v1::resource::Kind::Route),
+        None => Err(Vec::new()),
+        Some(Kind::Cluster) => shape(fields).map(v1::resource::Kind::Cluster),
+        Some(Kind::Endpoints) => shape(fields).map(v1::resource::Kind::Endpoints),
+        Some(Kind::Listener) => shape(fields).map(v1::resource::Kind::Listener),
+        Some(Kind::Route) => shape(fields).map(v1::resource::Kind::Route),
     };
-    match message {
-        Ok(kind) => Ok(Document {
+    let id = kind.zip(name.ok()).map(|(kind, name)| Id::new(kind, name));
+    match (id, message) {
+        (Some(id), Ok(kind)) if faults.is_empty() => Ok(Document {
             id,
             message: v1::Resource { kind: Some(kind) },
             if_version,
         }),
-        Err(faults) => Err(faults
-            .into_iter()
-            .map(|(field, message)| FieldError::new(&id, field, message))
-            .collect()),
+        (id, message) => {
+            faults.extend(message.err().unwrap_or_default());
+            let place = id.map_or_else(|| place.to_owned(), |id| id.to_string());
+            Err(faults
+                .into_iter()
+                .map(|(field, message)| FieldError::new(&place, field, message))
+                .collect())
+        }
     }
+}
+
+/// Which resource a document stands for, whatever else is wrong with it; `None` if it does not say.
+#[must_use]
+pub fn id_in(document: &Value) -> Option<Id> {
+    let kind = document.get("kind")?.as_str()?.parse().ok()?;
+    let name = Name::new(document.get("name")?.as_str()?).ok()?;
+    Some(Id::new(kind, name))
+}
+
+/// A document with the resource it is.
+pub type Valid = (Document, Resource);
+
+/// What there is where some of it is faulty.
+#[derive(Debug)]
+pub struct Faulty<D> {
+    /// Every fault, at least one.
+    pub faults: Vec<FieldError>,
+    /// The documents that are valid by themselves.
+    pub valid: Vec<D>,
+    /// Those that are not; null for a text that cannot be split into documents.
+    pub invalid: Vec<Value>,
 }
 
 /// Reads and validates every document of a text, as a file or a request body has them.
 ///
 /// # Errors
-/// All faults of all documents. `place` names the text.
-pub fn read_all(
-    text: &str,
-    format: Format,
-    place: &str,
-) -> Result<Vec<(Document, Resource)>, Vec<FieldError>> {
+/// All faults of all documents, and the documents without. `place` names the text.
+pub fn read_all(text: &str, format: Format, place: &str) -> Result<Vec<Valid>, Faulty<Valid>> {
     let documents = parse(text, format).map_err(|mut error| {
         error.resource = place.to_owned();
-        vec![error]
+        Faulty {
+            faults: vec![error],
+            valid: Vec::new(),
+            invalid: vec![Value::Null],
+        }
     })?;
-    let mut read_documents = Vec::with_capacity(documents.len());
-    let mut errors = Vec::new();
+    let mut valid = Vec::with_capacity(documents.len());
+    let mut invalid = Vec::new();
+    let mut faults = Vec::new();
     for (index, document) in documents.into_iter().enumerate() {
         let place = format!("{place}, document {}", index + 1);
-        let both = read(document, Expected::default(), &place).and_then(|document| {
+        let both = read(document.clone(), Expected::default(), &place).and_then(|document| {
             Resource::read(document.message.clone()).map(|resource| (document, resource))
         });
         match both {
-            Ok(both) => read_documents.push(both),
-            Err(faults) => errors.extend(faults),
+            Ok(both) => valid.push(both),
+            Err(found) => {
+                faults.extend(found);
+                invalid.push(document);
+            }
         }
     }
-    if errors.is_empty() {
-        Ok(read_documents)
+    if faults.is_empty() {
+        Ok(valid)
     } else {
-        Err(errors)
+        Err(Faulty {
+            faults,
+            valid,
+            invalid,
+        })
     }
 }
 
@@ -230,26 +248,61 @@ fn to_value(message: &impl serde::Serialize) -> Value {
     serde_json::to_value(message).unwrap_or(Value::Null)
 }
 
-fn take_kind(fields: &mut Map<String, Value>, expected: Option<Kind>) -> Result<Kind, String> {
-    match (fields.shift_remove("kind"), expected) {
-        (None, Some(kind)) => Ok(kind),
-        (None, None) => Err("is missing: write Listener, Route, Cluster or Endpoints".to_owned()),
-        (Some(Value::String(text)), expected) => {
-            let kind = Kind::ALL
-                .into_iter()
-                .find(|kind| kind.as_str() == text)
-                .ok_or_else(|| {
-                    format!("\"{text}\" is not Listener, Route, Cluster or Endpoints")
-                })?;
-            match expected {
-                Some(expected) if expected != kind => {
-                    Err(format!("is {kind} but the path says {expected}"))
-                }
-                _ => Ok(kind),
-            }
+/// Takes the kind out. One that is written otherwise is a fault, and read all the same.
+fn take_kind(
+    fields: &mut Map<String, Value>,
+    expected: Option<Kind>,
+    faults: &mut Vec<(String, String)>,
+) -> Option<Kind> {
+    let mut fault = |message: String| faults.push(("kind".to_owned(), message));
+    let text = match fields.shift_remove("kind") {
+        None if expected.is_some() => return expected,
+        None => {
+            fault("is missing: write Listener, Route, Cluster or Endpoints".to_owned());
+            return None;
         }
-        (Some(_), _) => Err("must be a string".to_owned()),
+        Some(Value::String(text)) => text,
+        Some(_) => {
+            fault("must be a string".to_owned());
+            return expected;
+        }
+    };
+    let Ok(kind) = text.parse::<Kind>() else {
+        fault(format!(
+            "\"{text}\" is not Listener, Route, Cluster or Endpoints"
+        ));
+        return expected;
+    };
+    if kind.as_str() != text {
+        fault(format!("is written {kind}, not \"{text}\""));
     }
+    if let Some(expected) = expected.filter(|expected| *expected != kind) {
+        fault(format!("is {kind} but the path says {expected}"));
+        // Which of the two the fields are of cannot be told.
+        return None;
+    }
+    Some(kind)
+}
+
+/// Reads the name and leaves it in its place; one that is known from elsewhere is put there.
+fn read_name(fields: &mut Map<String, Value>, expected: Option<&str>) -> Result<Name, String> {
+    let name = match (fields.get("name"), expected) {
+        (None, Some(name)) => {
+            fields.insert("name".into(), name.into());
+            name.to_owned()
+        }
+        (None, None) => return Err("is missing: every resource needs a name".into()),
+        (Some(Value::String(given)), Some(name)) if given != name => {
+            return Err(format!("is \"{given}\" but the path says \"{name}\""));
+        }
+        (Some(Value::String(given)), _) => given.clone(),
+        (Some(_), _) => {
+            // Said once is enough.
+            fields.shift_remove("name");
+            return Err("must be a string".into());
+        }
+    };
+    Name::new(&name).map_err(|error| error.to_string())
 }
 
 /// Takes `meta` out. Only its `version` has a meaning on a write; the rest is what a read added.
@@ -376,6 +429,11 @@ fn plain(message: &str) -> String {
     if message.contains("untagged enum") || message.starts_with("invalid digit") {
         return "must be a whole number in the range of its field".to_owned();
     }
+    if let Some((said, known)) = message.rsplit_once(", expected ")
+        && said.starts_with("unknown field ")
+    {
+        return format!("{}, expected {}", said.replace('`', "\""), listed(known));
+    }
     let message = message.replace('`', "\"");
     match message.split_once(", expected struct ") {
         Some((given, _)) => format!("{given}, expected an object"),
@@ -383,6 +441,23 @@ fn plain(message: &str) -> String {
             .replace(", expected a sequence", ", expected a list")
             .replace("invalid type: sequence,", "invalid type: list,")
             .replace("invalid type: map,", "invalid type: object,"),
+    }
+}
+
+/// The fields of the parser's list as they are written here: it knows some in two spellings.
+fn listed(known: &str) -> String {
+    let names: Vec<String> = known
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| !name.contains(|c: char| c.is_ascii_uppercase()))
+        .map(|name| format!("\"{name}\""))
+        .collect();
+    match names.as_slice() {
+        [] => known.replace('`', "\""),
+        [one] => one.clone(),
+        [one, two] => format!("{one} or {two}"),
+        many => format!("one of {}", many.join(", ")),
     }
 }
 

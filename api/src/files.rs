@@ -6,9 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::Value;
+
 use crate::{
     FieldError, Id, Resource,
-    document::{self, Document, Format},
+    document::{self, Document, Faulty, Format},
 };
 
 /// A text with where it comes from.
@@ -19,6 +21,9 @@ pub struct Source {
     /// What it says.
     pub text: String,
 }
+
+/// A document with the file it is from.
+pub type Located = (PathBuf, Document, Resource);
 
 /// The deepest that folders are followed.
 const MAX_DEPTH: usize = 32;
@@ -31,18 +36,9 @@ const MAX_DEPTH: usize = 32;
 ///
 /// # Errors
 /// Every fault of every file, with the file; two documents of the same resource are one.
-pub fn read_files(
-    paths: &[PathBuf],
-) -> Result<Vec<(PathBuf, Document, Resource)>, Vec<FieldError>> {
-    let (sources, mut errors) = load(paths);
-    match read_sources(sources) {
-        Ok(documents) if errors.is_empty() => Ok(documents),
-        Ok(_) => Err(errors),
-        Err(faults) => {
-            errors.extend(faults);
-            Err(errors)
-        }
-    }
+pub fn read_files(paths: &[PathBuf]) -> Result<Vec<Located>, Faulty<Located>> {
+    let (sources, errors) = load(paths);
+    read_loaded(sources, errors)
 }
 
 /// The texts of the files and folders, as [`read_files`] finds them, and what cannot be read.
@@ -63,36 +59,45 @@ pub fn load(paths: &[PathBuf]) -> (Vec<Source>, Vec<FieldError>) {
     (sources, errors)
 }
 
-/// Reads and validates every document of the texts, as [`read_files`] does.
+/// Reads and validates every document of the texts, as [`read_files`] does; `unread` are the
+/// faults of those that could not be loaded.
 ///
 /// # Errors
-/// Every fault of every text, with where it comes from.
-pub fn read_sources(
+/// Every fault of every text, with where it comes from, and the documents without.
+pub fn read_loaded(
     sources: Vec<Source>,
-) -> Result<Vec<(PathBuf, Document, Resource)>, Vec<FieldError>> {
-    let mut documents = Vec::new();
-    let mut errors = Vec::new();
+    unread: Vec<FieldError>,
+) -> Result<Vec<Located>, Faulty<Located>> {
+    let mut valid = Vec::new();
+    let mut invalid = vec![Value::Null; unread.len()];
+    let mut faults = unread;
     let mut known: BTreeMap<Id, PathBuf> = BTreeMap::new();
     for Source { path, text } in sources {
         let place = path.display().to_string();
-        match document::read_all(&text, format_of(&path, &text), &place) {
-            Ok(read) => {
-                for (document, resource) in read {
-                    if let Some(first) = known.get(&document.id) {
-                        errors.push(in_file(&path, twice(&document.id, first, &path)));
-                        continue;
-                    }
-                    known.insert(document.id.clone(), path.clone());
-                    documents.push((path.clone(), document, resource));
-                }
+        let read = document::read_all(&text, format_of(&path, &text), &place);
+        let read = read.unwrap_or_else(|faulty| {
+            let found = faulty.faults.into_iter();
+            faults.extend(found.map(|fault| in_file(&path, fault)));
+            invalid.extend(faulty.invalid);
+            faulty.valid
+        });
+        for (document, resource) in read {
+            if let Some(first) = known.get(&document.id) {
+                faults.push(in_file(&path, twice(&document.id, first, &path)));
+                continue;
             }
-            Err(faults) => errors.extend(faults.into_iter().map(|fault| in_file(&path, fault))),
+            known.insert(document.id.clone(), path.clone());
+            valid.push((path.clone(), document, resource));
         }
     }
-    if errors.is_empty() {
-        Ok(documents)
+    if faults.is_empty() {
+        Ok(valid)
     } else {
-        Err(errors)
+        Err(Faulty {
+            faults,
+            valid,
+            invalid,
+        })
     }
 }
 

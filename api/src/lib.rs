@@ -27,4 +27,4 @@ pub use resource::{
     RedirectPath, Resource, Rewrite, Route, Segment, Template, ValueMatch, WeightedCluster,
     decode_message,
 };
-pub use set::{Change, Entry, ResourceSet};
+pub use set::{Change, Entry, Invalid, ResourceSet};

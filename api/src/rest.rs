@@ -189,6 +189,8 @@ pub enum Code {
     /// 503: the store did not take the write or cannot be read. Nothing was published; if a write
     /// failed half-way, only a restart of the server tells whether the store has it.
     StoreUnavailable,
+    /// 503: the server stops before what was waited for came about.
+    ShuttingDown,
     /// 500: a fault of the server.
     Internal,
 }
@@ -339,6 +341,12 @@ pub struct RevisionStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share(usize);
 
+impl Default for Share {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
 impl Share {
     /// Whether so many have it. Of no connected nodes any share is met.
     #[must_use]
@@ -352,7 +360,7 @@ impl FromStr for Share {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if text == "all" {
-            return Ok(Self(100));
+            return Ok(Self::default());
         }
         text.strip_suffix('%')
             .and_then(|number| number.parse().ok())

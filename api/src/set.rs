@@ -4,13 +4,14 @@
 //! costs in proportion to the change. The server's state, the proxy's and the files the command
 //! line checks are all such sets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use imbl::{HashMap, OrdMap, OrdSet};
+use serde_json::Value;
 use smallvec::SmallVec;
 
 use crate::{
-    FieldError, Id, Kind, Name, Rejection,
+    FieldError, Id, Kind, Name, Rejection, document,
     resource::{Claim, Resource},
 };
 
@@ -40,6 +41,39 @@ impl<T> Change<T> {
             Self::Put(entry) => entry.resource.id(),
             Self::Delete(id) => id.clone(),
         }
+    }
+}
+
+/// What is put beside changes and cannot be judged with them, as it is invalid by itself.
+#[derive(Debug, Clone, Default)]
+pub struct Invalid {
+    ids: BTreeSet<Id>,
+    unnamed: bool,
+}
+
+impl Invalid {
+    /// What these documents stand for; one that says neither kind nor name may be any.
+    pub fn of<'a>(documents: impl IntoIterator<Item = &'a Value>) -> Self {
+        let mut invalid = Self::default();
+        for document in documents {
+            invalid.note(document::id_in(document));
+        }
+        invalid
+    }
+
+    /// Notes one; `None` if it cannot be told which resource it is.
+    pub fn note(&mut self, id: Option<Id>) {
+        match id {
+            Some(id) => {
+                self.ids.insert(id);
+            }
+            None => self.unnamed = true,
+        }
+    }
+
+    /// Whether a resource that is missed may be one of these.
+    fn may_be(&self, id: &Id) -> bool {
+        self.unnamed || self.ids.contains(id)
     }
 }
 
@@ -134,14 +168,29 @@ impl<T> ResourceSet<T> {
     /// # Errors
     /// Every fault the changed set would have; this one stays as it is.
     pub fn apply(&self, changes: Vec<Change<T>>) -> Result<Self, Rejection> {
+        self.apply_beside(changes, &Invalid::default())
+    }
+
+    /// Every fault the changed set would have if the `invalid` resources were put too. What only
+    /// follows from their being invalid is none: a reference to one of them is not missing.
+    #[must_use]
+    pub fn faults(&self, changes: Vec<Change<T>>, invalid: &Invalid) -> Vec<FieldError> {
+        match self.apply_beside(changes, invalid) {
+            Ok(_) => Vec::new(),
+            Err(rejection) => rejection.errors,
+        }
+    }
+
+    fn apply_beside(&self, changes: Vec<Change<T>>, invalid: &Invalid) -> Result<Self, Rejection> {
         let mut next = self.clone();
+        // As they were they neither refer to anything nor claim it any more.
+        for id in &invalid.ids {
+            next.take(id);
+        }
         let mut touched: BTreeMap<Id, Touched> = BTreeMap::new();
         for change in changes {
             let id = change.id();
-            let before = next.of_mut(id.kind).remove(&id.name);
-            if let Some(before) = &before {
-                next.unindex(&before.resource);
-            }
+            let before = next.take(&id);
             let after = match change {
                 Change::Put(entry) => {
                     next.index(&entry.resource);
@@ -152,8 +201,14 @@ impl<T> ResourceSet<T> {
             };
             touched.insert(id, Touched::by(before.as_deref(), after.as_deref()));
         }
-        next.judge(&touched)?;
+        next.judge(&touched, invalid)?;
         Ok(next)
+    }
+
+    fn take(&mut self, id: &Id) -> Option<Shared<T>> {
+        let before = self.of_mut(id.kind).remove(&id.name)?;
+        self.unindex(&before.resource);
+        Some(before)
     }
 
     fn index(&mut self, resource: &Resource) {
@@ -194,14 +249,14 @@ impl<T> ResourceSet<T> {
     }
 
     /// Checks everything the touched resources could have broken.
-    fn judge(&self, touched: &BTreeMap<Id, Touched>) -> Result<(), Rejection> {
+    fn judge(&self, touched: &BTreeMap<Id, Touched>, invalid: &Invalid) -> Result<(), Rejection> {
         let mut errors = Vec::new();
         let mut referrers = Vec::new();
         let mut other_faults = false;
         for (id, how) in touched {
             if let Some(entry) = self.get(id) {
                 let known = errors.len();
-                self.judge_one(&entry.resource, touched, &mut errors);
+                self.judge_one(&entry.resource, touched, invalid, &mut errors);
                 other_faults |= errors.len() > known;
             } else {
                 // Referrers that were themselves changed report the missing target as theirs.
@@ -210,7 +265,8 @@ impl<T> ResourceSet<T> {
                     .filter(|by| !touched.contains_key(by))
                     .cloned()
                     .collect();
-                if !left.is_empty() {
+                // What cannot be told apart may be one of them, changed too.
+                if !left.is_empty() && !invalid.unnamed {
                     errors.push(still_referenced(id, &left));
                     referrers.extend(left);
                 }
@@ -220,7 +276,7 @@ impl<T> ResourceSet<T> {
                 for by in self.referrers(id).filter(|by| !touched.contains_key(by)) {
                     if let Some(entry) = self.get(by) {
                         let known = errors.len();
-                        self.judge_references(&entry.resource, &mut errors);
+                        self.judge_references(&entry.resource, invalid, &mut errors);
                         other_faults |= errors.len() > known;
                     }
                 }
@@ -241,9 +297,10 @@ impl<T> ResourceSet<T> {
         &self,
         resource: &Resource,
         touched: &BTreeMap<Id, Touched>,
+        invalid: &Invalid,
         errors: &mut Vec<FieldError>,
     ) {
-        self.judge_references(resource, errors);
+        self.judge_references(resource, invalid, errors);
         let id = resource.id();
         let mut met: SmallVec<[Id; 2]> = SmallVec::new();
         resource.claims(|claim| {
@@ -264,11 +321,17 @@ impl<T> ResourceSet<T> {
         });
     }
 
-    fn judge_references(&self, resource: &Resource, errors: &mut Vec<FieldError>) {
+    fn judge_references(
+        &self,
+        resource: &Resource,
+        invalid: &Invalid,
+        errors: &mut Vec<FieldError>,
+    ) {
         resource.references(|kind, name, field| {
             let target = Id::new(kind, name.clone());
             let fault = match self.get(&target) {
-                None => format!("there is no {target}: create it in the same transaction or before"),
+                None if invalid.may_be(&target) => return,
+                None => format!("there is no {target}: add it too, or refer to one that is there"),
                 Some(entry) => {
                     let reach = &entry.resource.common().fleets;
                     if !reach.covers(&resource.common().fleets) {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use fleetway_api::{
-    Change, FieldError, Id, Rejection, Resource,
+    Change, FieldError, Id, Invalid, Rejection, Resource,
     proto::v1,
     rest::{OperationResult, Outcome, TransactionResponse},
 };
@@ -27,10 +27,21 @@ pub struct Transaction {
     pub message: String,
     /// The changes; at most one for each resource.
     pub operations: Vec<Operation>,
+    /// What of it could not be read. With any it is refused, with every other fault it has.
+    pub unread: Unread,
     /// Check all of it and store nothing.
     pub dry_run: bool,
     /// Makes the transaction safe to send again: the key, and a hash of the whole request.
     pub idempotency: Option<(String, String)>,
+}
+
+/// What of a transaction could not be read.
+#[derive(Debug, Clone, Default)]
+pub struct Unread {
+    /// Why.
+    pub faults: Vec<FieldError>,
+    /// What it was to put.
+    pub resources: Invalid,
 }
 
 /// One change.
@@ -65,6 +76,8 @@ pub struct Committed {
     pub response: TransactionResponse,
     /// The state it led to (for a dry run: would lead to).
     pub snapshot: Arc<Snapshot>,
+    /// Whether it made a revision: there was something to change, and it was not made before.
+    pub new: bool,
 }
 
 /// Why a transaction was not made. Nothing was changed.
@@ -73,20 +86,9 @@ pub enum CommitError {
     /// The resources are not valid, by themselves or together.
     #[error("{0}")]
     Invalid(Rejection),
-    /// A resource is not at the version the write was meant for.
-    #[error("{}", stale(.id, *.found))]
-    Stale {
-        /// Which.
-        id: Id,
-        /// The version it is at; `None` if it does not exist.
-        found: Option<u64>,
-    },
-    /// A resource was to be created and exists.
-    #[error("{0} exists already")]
-    Exists(Id),
-    /// A resource was to be deleted and does not exist.
-    #[error("there is no {0}")]
-    NotFound(Id),
+    /// What was to hold before does not; at least one. Nothing else is wrong.
+    #[error("{}", listed(.0))]
+    Unmet(Vec<Unmet>),
     /// The idempotency key stands for another request.
     #[error("the idempotency key was used for another transaction: take a new key")]
     KeyReused,
@@ -95,13 +97,48 @@ pub enum CommitError {
     Store(#[from] StoreError),
 }
 
-fn stale(id: &Id, found: Option<u64>) -> String {
-    match found {
-        Some(version) => {
-            format!("{id} is at version {version} by now: read it again and redo the change")
-        }
-        None => format!("{id} does not exist"),
+/// What was to hold of a resource before a write, and does not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unmet {
+    /// It is not at the version the write was meant for.
+    #[error("{id} {}", self.reason())]
+    Stale {
+        /// Which.
+        id: Id,
+        /// The version it is at; `None` if it does not exist.
+        found: Option<u64>,
+    },
+    /// It was to be created and exists.
+    #[error("{0} exists already")]
+    Exists(Id),
+    /// It was to be deleted and does not exist.
+    #[error("there is no {0}")]
+    NotFound(Id),
+}
+
+impl Unmet {
+    /// It as one fault of several.
+    #[must_use]
+    pub fn fault(&self) -> FieldError {
+        let (Self::Stale { id, .. } | Self::Exists(id) | Self::NotFound(id)) = self;
+        FieldError::new(id, "", self.reason())
     }
+
+    fn reason(&self) -> String {
+        match self {
+            Self::Stale {
+                found: Some(version),
+                ..
+            } => format!("is at version {version} by now: read it again and redo the change"),
+            Self::Stale { found: None, .. } | Self::NotFound(_) => "does not exist".to_owned(),
+            Self::Exists(_) => "exists already".to_owned(),
+        }
+    }
+}
+
+fn listed(unmet: &[Unmet]) -> String {
+    let all: Vec<String> = unmet.iter().map(ToString::to_string).collect();
+    all.join("; ")
 }
 
 /// The one writer: holds the current state and makes the next.
@@ -206,6 +243,7 @@ impl Committer {
             return Ok(Committed {
                 response,
                 snapshot: current,
+                new: false,
             });
         }
         let number = staged.revision.number;
@@ -240,6 +278,7 @@ impl Committer {
         Ok(Committed {
             response,
             snapshot: next,
+            new: !transaction.dry_run,
         })
     }
 
@@ -257,6 +296,7 @@ impl Committer {
             Some(receipt) if receipt.fingerprint == *fingerprint => Ok(Some(Committed {
                 response: receipt.response,
                 snapshot: current.clone(),
+                new: false,
             })),
             Some(_) => Err(CommitError::KeyReused),
         }
@@ -271,7 +311,8 @@ struct Staged {
     results: Vec<OperationResult>,
 }
 
-/// Works out what a transaction changes. References are not checked here.
+/// Works out what a transaction changes. Of one that cannot be made it says all that is wrong; of
+/// one that can, references are not yet checked.
 fn stage(current: &Snapshot, transaction: &Transaction, now: i64) -> Result<Staged, CommitError> {
     let number = current.revision() + 1;
     // The clock may step back; the log's times do not.
@@ -290,7 +331,9 @@ fn stage(current: &Snapshot, transaction: &Transaction, now: i64) -> Result<Stag
     };
     let author: Arc<str> = transaction.author.as_str().into();
     let mut seen: HashMap<&Id, usize> = HashMap::with_capacity(transaction.operations.len());
-    let mut errors: Vec<FieldError> = Vec::new();
+    let Unread { faults, resources } = &transaction.unread;
+    let (mut errors, mut invalid) = (faults.clone(), resources.clone());
+    let mut unmet = Vec::new();
     for (index, operation) in transaction.operations.iter().enumerate() {
         let id = &operation.id;
         if let Some(first) = seen.insert(id, index) {
@@ -302,18 +345,20 @@ fn stage(current: &Snapshot, transaction: &Transaction, now: i64) -> Result<Stag
             continue;
         }
         let before = current.get(id);
-        check_condition(
-            id,
-            operation.condition,
-            before.map(|entry| entry.data.version),
-        )?;
+        let version = before.map(|entry| entry.data.version);
+        let held = check_condition(id, operation.condition, version);
         let outcome = match (&operation.put, before) {
-            (None, None) => return Err(CommitError::NotFound(id.clone())),
+            (None, None) => {
+                unmet.push(held.err().unwrap_or_else(|| Unmet::NotFound(id.clone())));
+                continue;
+            }
             (None, Some(before)) => {
+                unmet.extend(held.err());
                 staged.delete(id, before)?;
                 Outcome::Deleted
             }
             (Some(message), before) => {
+                unmet.extend(held.err());
                 let stamp = Stamp {
                     version: number,
                     time_ms,
@@ -323,6 +368,7 @@ fn stage(current: &Snapshot, transaction: &Transaction, now: i64) -> Result<Stag
                     Ok(outcome) => outcome,
                     Err(PutError::Faults(faults)) => {
                         errors.extend(faults);
+                        invalid.note(Some(id.clone()));
                         continue;
                     }
                     Err(PutError::Store(error)) => return Err(error.into()),
@@ -334,11 +380,15 @@ fn stage(current: &Snapshot, transaction: &Transaction, now: i64) -> Result<Stag
             outcome,
         });
     }
-    if errors.is_empty() {
-        Ok(staged)
-    } else {
-        Err(CommitError::Invalid(errors.into()))
+    if errors.is_empty() && unmet.is_empty() {
+        return Ok(staged);
     }
+    errors.extend(current.resources().faults(staged.changes, &invalid));
+    if errors.is_empty() {
+        return Err(CommitError::Unmet(unmet));
+    }
+    errors.extend(unmet.iter().map(Unmet::fault));
+    Err(CommitError::Invalid(errors.into()))
 }
 
 /// What a changed resource is marked with.
@@ -415,14 +465,14 @@ impl Staged {
     }
 }
 
-fn check_condition(id: &Id, condition: Condition, found: Option<u64>) -> Result<(), CommitError> {
+fn check_condition(id: &Id, condition: Condition, found: Option<u64>) -> Result<(), Unmet> {
     match (condition, found) {
-        (Condition::Absent, Some(_)) => Err(CommitError::Exists(id.clone())),
-        (Condition::Exists, None) => Err(CommitError::Stale {
+        (Condition::Absent, Some(_)) => Err(Unmet::Exists(id.clone())),
+        (Condition::Exists, None) => Err(Unmet::Stale {
             id: id.clone(),
             found,
         }),
-        (Condition::Version(wanted), found) if found != Some(wanted) => Err(CommitError::Stale {
+        (Condition::Version(wanted), found) if found != Some(wanted) => Err(Unmet::Stale {
             id: id.clone(),
             found,
         }),

@@ -13,7 +13,7 @@ use crate::{fleet::Counters, snapshot::Snapshot};
 /// The counters.
 #[derive(Debug)]
 pub struct Metrics {
-    /// Transactions made, those that changed nothing included; dry runs are not.
+    /// Revisions made. What changes nothing, is sent again under its key or is a dry run makes none.
     pub commits: AtomicU64,
     /// Transactions refused for what they say.
     pub rejected: AtomicU64,
@@ -61,7 +61,7 @@ impl Metrics {
             let _ = writeln!(text, "{name}{{kind=\"{kind}\"}} {count}");
         }
         let name = "fleetway_xds_commits_total";
-        let help = "Transactions made; dry runs are not counted.";
+        let help = "Revisions committed since the start.";
         head(&mut text, name, "counter", help);
         let _ = writeln!(text, "{name} {}", self.commits.load(Relaxed));
         let name = "fleetway_xds_commit_failures_total";

@@ -21,6 +21,7 @@ forward: { clusters: [ { name: user-service, weight: 9 } ], timeout: 2s }
 fn faults(text: &str) -> Vec<String> {
     read_all(text, Format::Yaml, "test.yaml")
         .unwrap_err()
+        .faults
         .iter()
         .map(ToString::to_string)
         .collect()
@@ -62,6 +63,41 @@ fn every_fault_of_shape_is_named_with_its_path() {
             "routes/users: forward.clusters[0].nme: unknown field \"nme\", expected \"name\" or \"weight\"",
         ]
     );
+}
+
+#[test]
+fn a_document_without_a_usable_kind_or_name_is_looked_at_all_the_same() {
+    assert_eq!(
+        faults("{kind: Cluster, metadata: {name: x}, meta: {version: x}, pool: {max_idl: 1}}"),
+        [
+            "test.yaml, document 1: meta.version: \"x\" is not a version: a decimal number",
+            "test.yaml, document 1: name: is missing: every resource needs a name",
+            "test.yaml, document 1: metadata: unknown field \"metadata\", expected one of \"name\", \"fleets\", \"labels\", \"endpoints\", \"connect_timeout\", \"pool\"",
+            "test.yaml, document 1: pool.max_idl: unknown field \"max_idl\", expected \"idle_timeout\" or \"max_idle\"",
+        ]
+    );
+    assert_eq!(
+        faults("[{kind: cluster, name: 5}, {kind: routes, name: a, mach: {}}]")
+            .iter()
+            .map(|fault| fault.split(" \"mach\"").next().unwrap())
+            .collect::<Vec<_>>(),
+        [
+            "test.yaml, document 1: kind: is written Cluster, not \"cluster\"",
+            "test.yaml, document 1: name: must be a string",
+            "routes/a: kind: is written Route, not \"routes\"",
+            "routes/a: mach: unknown field",
+        ]
+    );
+}
+
+#[test]
+fn what_is_invalid_is_kept_apart_from_what_is_not() {
+    let text = "{kind: Cluster, name: a}\n---\n{kind: Cluster, name: b, x: 1}\n---\n{x: 1}\n";
+    let faulty = read_all(text, Format::Yaml, "test.yaml").unwrap_err();
+    assert_eq!(faulty.valid.len(), 1);
+    let ids: Vec<_> = faulty.invalid.iter().map(id_in).collect();
+    let b = Id::new(Kind::Cluster, Name::new("b").unwrap());
+    assert_eq!(ids, [Some(b), None]);
 }
 
 #[test]

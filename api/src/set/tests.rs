@@ -293,3 +293,58 @@ fn a_refused_deletion_names_the_referrers_whatever_else_is_changed_well() {
     let referrers: Vec<String> = rejection.referrers.iter().map(Id::to_string).collect();
     assert_eq!(referrers, ["endpoints/a"]);
 }
+
+#[test]
+fn what_is_invalid_by_itself_is_neither_missing_nor_in_the_way() {
+    use serde_json::json;
+    let puts = |documents: serde_json::Value| -> Vec<Change<()>> {
+        let text = documents.to_string();
+        let read = document::read_all(&text, document::Format::Json, "test").unwrap();
+        read.into_iter()
+            .map(|(_, resource)| Change::Put(Arc::new(Entry { resource, data: () })))
+            .collect()
+    };
+    let route = |name: &str, prefix: &str, cluster: &str| {
+        json!({
+            "kind": "Route", "name": name, "match": {"path": {"prefix": prefix}},
+            "forward": {"clusters": [{"name": cluster}]},
+        })
+    };
+    let set = ResourceSet::default().apply(puts(json!([
+        {"kind": "Cluster", "name": "old"}, route("there", "/there", "old"),
+    ])));
+    let set = set.unwrap();
+    let told = |invalid: serde_json::Value| -> Vec<String> {
+        let mut changes = puts(json!([
+            route("a", "/a", "bad"),
+            route("b", "/b", "none"),
+            route("c", "/there", "none2"),
+        ]));
+        let id = Id::new(Kind::Cluster, Name::new("old").unwrap());
+        changes.push(Change::Delete(id));
+        let invalid = Invalid::of(invalid.as_array().unwrap());
+        let faults = set.faults(changes, &invalid);
+        faults
+            .iter()
+            .map(|fault| format!("{} {}", fault.resource, fault.field))
+            .collect()
+    };
+    let clusters = "forward.clusters[0].name";
+    let missing = |names: [&str; 2]| names.map(|name| format!("routes/{name} {clusters}"));
+    // The route that is there is put anew: it no longer takes those requests, nor needs `old`.
+    assert_eq!(
+        told(json!([{"kind": "Cluster", "name": "bad"}, {"kind": "Route", "name": "there"}])),
+        missing(["b", "c"])
+    );
+    assert_eq!(
+        told(json!([{"kind": "Cluster", "name": "bad"}])),
+        [
+            vec!["clusters/old ".to_owned()],
+            missing(["b", "c"]).to_vec(),
+            vec!["routes/c match".to_owned()],
+        ]
+        .concat()
+    );
+    // Which it is cannot be told: it may be any that is missed.
+    assert_eq!(told(json!([null])), ["routes/c match"]);
+}

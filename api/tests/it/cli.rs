@@ -94,6 +94,25 @@ fn validate_checks_resources_together_unless_told_otherwise() {
 }
 
 #[test]
+fn validate_reports_what_is_wrong_with_each_and_together_at_once() {
+    let text = "{kind: Cluster, name: bad, connect_timeout: 0s}
+---
+{kind: Route, name: a, match: {path: {prefix: /a}}, forward: {clusters: [{name: bad}]}}
+---
+{kind: Route, name: b, match: {path: {prefix: /b}}, forward: {clusters: [{name: gone}]}}
+";
+    let run = fleetway_with(&["validate", "-f", "-"], &[], text);
+    assert_eq!(run.code, 2, "{run:?}");
+    let begins = "error: 2 faults
+  standard input: clusters/bad: connect_timeout: must be between 1ms and 5m
+  standard input: routes/b: forward.clusters[0].name: there is no clusters/gone: add it too, or refer to one that is there
+";
+    assert!(run.stderr.starts_with(begins), "{run:?}");
+    let each = fleetway_with(&["validate", "--each", "-f", "-"], &[], text);
+    assert!(!each.stderr.contains("clusters/gone"), "{each:?}");
+}
+
+#[test]
 fn validate_reads_standard_input_and_prints_json() {
     let text = "{\"kind\": \"Cluster\", \"name\": \"a\"}";
     let run = fleetway_with(&["validate", "-f", "-", "-o", "json"], &[], text);
@@ -121,6 +140,13 @@ fn nothing_to_read_is_an_error() {
         assert!(
             missing.stderr.contains("missing: cannot be read"),
             "{missing:?}"
+        );
+        let nothing = fleetway(&[command, "-f", "-"]);
+        assert!(
+            nothing
+                .stderr
+                .contains("there are no resources in standard input:"),
+            "{nothing:?}"
         );
     }
 }
@@ -194,6 +220,8 @@ fn wrong_usage_exits_with_1() {
         &["edit", "route", "a", "b"],
         &["revisions", "-n", "0"],
         &["show", "one"],
+        &["get", "routes", "--plain"],
+        &["get", "nodes", "--plain", "-o", "yaml"],
         &["apply", "-f", "x", "--wait=soon"],
         &["apply", "-f", "x", "--wait-nodes", "all"],
         &["apply", "-f", "x", "--wait", "--wait-nodes", "0%"],
@@ -205,6 +233,22 @@ fn wrong_usage_exits_with_1() {
         assert_eq!(run.code, 1, "{args:?}: {run:?}");
         assert!(run.stderr.starts_with("error: "), "{args:?}: {run:?}");
         assert_eq!(run.stdout, "", "{args:?}");
+    }
+}
+
+#[test]
+fn common_slips_are_told_what_to_write() {
+    for (args, tip) in [
+        (&["apply", "hello.yaml"][..], "-f hello.yaml"),
+        (&["validate", "a.yaml"], "-f a.yaml"),
+        (&["apply", "-f", "x", "--wait", "10s"], "--wait=10s"),
+        (&["status", "--watch", "2s"], "--watch=2s"),
+        (&["status", "-w", "2s"], "--watch=2s"),
+    ] {
+        let run = fleetway(args);
+        assert_eq!(run.code, 1, "{args:?}: {run:?}");
+        assert!(run.stderr.contains("tip: "), "{args:?}: {run:?}");
+        assert!(run.stderr.contains(tip), "{args:?}: {run:?}");
     }
 }
 

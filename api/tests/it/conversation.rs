@@ -4,7 +4,7 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    sync::mpsc::{Receiver, sync_channel},
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
 };
 
@@ -44,13 +44,14 @@ fn server(answers: Vec<Answer>) -> (String, Receiver<Request>) {
     thread::spawn(move || {
         for answer in answers {
             let (stream, _) = listener.accept().unwrap();
-            let _ = told.send(exchange(stream, answer));
+            exchange(stream, answer, &told);
         }
     });
     (address, requests)
 }
 
-fn exchange(stream: TcpStream, answer: Answer) -> Request {
+/// The request is told before it is answered: who has the answer finds it.
+fn exchange(stream: TcpStream, answer: Answer, told: &SyncSender<Request>) {
     let mut reader = BufReader::new(stream);
     let mut line = || {
         let mut line = String::new();
@@ -75,6 +76,7 @@ fn exchange(stream: TcpStream, answer: Answer) -> Request {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
     request.body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    let _ = told.send(request);
     if let Answer::Status(status, body) = answer {
         let body = body.to_string();
         let head = format!(
@@ -85,7 +87,6 @@ fn exchange(stream: TcpStream, answer: Answer) -> Request {
         stream.write_all(head.as_bytes()).unwrap();
         stream.write_all(body.as_bytes()).unwrap();
     }
-    request
 }
 
 fn ok(body: Value) -> Answer {
@@ -115,6 +116,72 @@ fn written(outcome: &str) -> Answer {
         "revision": 42, "dry_run": false,
         "results": [{"kind": "Cluster", "name": "a", "outcome": outcome}],
     }))
+}
+
+#[test]
+fn apply_adds_what_the_server_has_against_the_valid_documents() {
+    let text = format!("{CLUSTER}---\nkind: Cluster\nname: b\nx: 1\n");
+    let errors = json!({"errors": [
+        {"resource": "clusters/a", "message": "is at version 8 by now"},
+        {"resource": "clusters/b", "field": "x", "message": "told already"},
+    ]});
+    let answer = vec![problem(422, "invalid", &errors)];
+    let (run, requests) = run(answer, &["apply", "-f", "-"], &text);
+    assert_eq!(run.code, 2, "{run:?}");
+    assert!(
+        run.stderr.starts_with("error: 2 faults\n")
+            && run.stderr.contains("clusters/b: x: unknown field")
+            && run.stderr.contains("clusters/a: is at version 8 by now"),
+        "{run:?}"
+    );
+    assert_eq!(requests[0].line, "POST /v1/transactions?dry_run=true");
+    let sent = requests[0].body["operations"].as_array().unwrap();
+    assert_eq!(sent.len(), 2);
+    assert_eq!(sent[0]["if_version"], "7");
+}
+
+#[test]
+fn a_version_is_a_condition_unless_it_is_to_be_overwritten() {
+    for (more, version) in [(None, json!("7")), (Some("--overwrite"), Value::Null)] {
+        let mut args = vec!["apply", "-f", "-"];
+        args.extend(more);
+        let (run, requests) = run(vec![written("created")], &args, CLUSTER);
+        assert_eq!(run.code, 0, "{run:?}");
+        assert_eq!(requests[0].body["operations"][0]["if_version"], version);
+    }
+}
+
+#[test]
+fn plain_documents_have_no_meta() {
+    let document = json!({"kind": "Cluster", "name": "a", "meta": {"version": "7"}});
+    let page = json!({"items": [document.clone()], "revision": 7});
+    for (args, answer) in [
+        (["get", "clusters"].as_slice(), page),
+        (&["get", "cluster", "a"], document),
+    ] {
+        let mut args = args.to_vec();
+        args.extend(["-o", "yaml", "--plain"]);
+        let (run, _) = run(vec![ok(answer)], &args, "");
+        assert_eq!(run.stdout, "kind: Cluster\nname: a\n", "{run:?}");
+    }
+}
+
+#[test]
+fn only_what_writes_says_that_it_may_have_been_made() {
+    let said = "may have been made";
+    for (args, write) in [
+        (["status"].as_slice(), false),
+        (&["get", "route", "a"], false),
+        (&["delete", "route", "a"], true),
+    ] {
+        let lost = || vec![Answer::HangUp, Answer::HangUp, Answer::HangUp];
+        let (run, _) = run(lost(), args, "");
+        assert_eq!(run.code, 5, "{run:?}");
+        assert_eq!(run.stderr.contains(said), write, "{run:?}");
+        assert!(run.stderr.contains("Is this its REST address?"), "{run:?}");
+    }
+    let (run, _) = run(vec![ok(json!("hello"))], &["status"], "");
+    assert!(run.stderr.contains("Is this its REST address?"), "{run:?}");
 }
 
 #[test]

@@ -30,9 +30,9 @@ fn texts(folder: &str) -> Vec<Source> {
 }
 
 fn faults(source: Source) -> Vec<FieldError> {
-    let documents = match files::read_sources(vec![source]) {
+    let documents = match files::read_loaded(vec![source], Vec::new()) {
         Ok(documents) => documents,
-        Err(faults) => return faults,
+        Err(faulty) => return faulty.faults,
     };
     let changes = documents
         .into_iter()
@@ -55,7 +55,7 @@ fn valid_documents_are_taken() {
 #[test]
 fn valid_documents_are_the_same_after_json_and_yaml() {
     for source in texts("valid") {
-        let read = files::read_sources(vec![source]).unwrap();
+        let read = files::read_loaded(vec![source], Vec::new()).unwrap();
         let values: Vec<_> = read
             .iter()
             .map(|(_, document, _)| document::write(&document.message, None))

@@ -22,7 +22,8 @@ fn read(root: &Path, paths: &[&str]) -> Result<Vec<String>, Vec<String>> {
             .iter()
             .map(|(_, document, _)| document.id.name.to_string())
             .collect()),
-        Err(faults) => Err(faults
+        Err(faulty) => Err(faulty
+            .faults
             .iter()
             .map(|fault| {
                 fault

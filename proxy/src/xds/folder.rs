@@ -15,12 +15,13 @@ use std::{
 };
 
 use fleetway_api::{
-    FieldError, Id, Resource,
+    Change, Entry, FieldError, Id, Invalid, Resource, ResourceSet,
     document::{self, Format},
     proto::v1,
 };
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _, event::AccessKind};
 use prost::Message as _;
+use serde_json::Value;
 use tokio::{sync::Notify, task, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -142,6 +143,7 @@ fn read(folder: &Path) -> Result<Documents, Vec<FieldError>> {
         time_ms: 0,
     };
     let mut faults = Vec::new();
+    let mut invalid = Vec::new();
     for (path, format) in files {
         let file = path.file_name().unwrap_or_default().to_string_lossy();
         let text = match read_file(&path) {
@@ -157,23 +159,25 @@ fn read(folder: &Path) -> Result<Documents, Vec<FieldError>> {
                     "",
                     format!("cannot be read: {error}"),
                 ));
+                invalid.push(Value::Null);
                 continue;
             }
         };
-        match document::read_all(&text, format, &file) {
-            Ok(documents) => {
-                for (document, resource) in documents {
-                    found.add(&file, document.id, &document.message, resource, &mut faults);
-                }
-            }
-            Err(errors) => faults.extend(errors.into_iter().map(|error| in_file(&file, error))),
+        let documents = document::read_all(&text, format, &file).unwrap_or_else(|faulty| {
+            let errors = faulty.faults.into_iter();
+            faults.extend(errors.map(|error| in_file(&file, error)));
+            invalid.extend(faulty.invalid);
+            faulty.valid
+        });
+        for (document, resource) in documents {
+            found.add(&file, document.id, &document.message, resource, &mut faults);
         }
     }
     if faults.is_empty() {
-        Ok(found)
-    } else {
-        Err(faults)
+        return Ok(found);
     }
+    faults.extend(found.faults_beside(&Invalid::of(&invalid)));
+    Err(faults)
 }
 
 impl Documents {
@@ -225,13 +229,7 @@ fn candidate(
     let all = found.documents.iter().map(put);
     Held::default()
         .edit(all.collect(), revision.clone())
-        .map_err(|faults| {
-            let named = |fault: FieldError| match found.file_of(&fault.resource) {
-                Some(file) => in_file(file, fault),
-                None => fault,
-            };
-            faults.into_iter().map(named).collect::<Vec<_>>()
-        })?;
+        .map_err(|faults| found.locate(faults))?;
     let mine = |read: &Read| read.resource.common().fleets.contains(fleet);
     let gone = held
         .resources()
@@ -253,6 +251,27 @@ fn candidate(
 }
 
 impl Documents {
+    /// The faults of the set they would form beside what is invalid by itself.
+    fn faults_beside(&self, invalid: &Invalid) -> Vec<FieldError> {
+        let put = |read: &Read| {
+            Change::Put(Arc::new(Entry {
+                resource: read.resource.clone(),
+                data: (),
+            }))
+        };
+        let changes = self.documents.values().map(put).collect();
+        self.locate(ResourceSet::default().faults(changes, invalid))
+    }
+
+    /// The faults with the files of the resources they are about.
+    fn locate(&self, faults: Vec<FieldError>) -> Vec<FieldError> {
+        let named = |fault: FieldError| match self.file_of(&fault.resource) {
+            Some(file) => in_file(file, fault),
+            None => fault,
+        };
+        faults.into_iter().map(named).collect()
+    }
+
     fn file_of(&self, resource: &str) -> Option<&str> {
         let (plural, name) = resource.split_once('/')?;
         let kind = plural.parse().ok()?;

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use fleetway_api::{Change, Entry, FieldError, Id, Kind, Resource, proto::v1};
+use fleetway_api::{Change, Entry, FieldError, Id, Invalid, Kind, Resource, proto::v1};
 
 use crate::snapshot::{Received, Resources, Version};
 
@@ -100,35 +100,40 @@ impl Held {
         edits: BTreeMap<Id, Edit>,
         revision: Revision,
     ) -> Result<Candidate, Vec<FieldError>> {
-        let mut held = self.clone();
-        held.revision = revision;
-        let mut changed = Vec::with_capacity(edits.len());
-        let mut changes = Vec::with_capacity(edits.len());
-        for (id, edit) in edits {
-            match edit {
-                Edit::Put { resource, received } => {
-                    let before = self.resources.get(&id);
-                    if before.is_some_and(|entry| entry.data == received) {
-                        continue;
-                    }
-                    changes.push(Change::Put(Arc::new(Entry {
-                        resource,
-                        data: received,
-                    })));
-                }
-                Edit::Remove => {
-                    if self.resources.get(&id).is_none() {
-                        continue;
-                    }
-                    changes.push(Change::Delete(id.clone()));
-                }
-            }
-            changed.push(id);
-        }
-        held.resources = self
+        let changes = self.changes(edits);
+        let changed = changes.iter().map(Change::id).collect();
+        let resources = self
             .resources
             .apply(changes)
             .map_err(|rejection| rejection.errors)?;
+        let held = Self {
+            resources,
+            revision,
+        };
         Ok(Candidate { held, changed })
+    }
+
+    /// Every fault the edited set would have beside what is invalid by itself.
+    pub(super) fn faults(&self, edits: BTreeMap<Id, Edit>, invalid: &Invalid) -> Vec<FieldError> {
+        self.resources.faults(self.changes(edits), invalid)
+    }
+
+    /// The edits that change something.
+    fn changes(&self, edits: BTreeMap<Id, Edit>) -> Vec<Change<Received>> {
+        let change = |(id, edit): (Id, Edit)| {
+            let before = self.resources.get(&id);
+            match edit {
+                Edit::Put { resource, received } => {
+                    before.is_none_or(|entry| entry.data != received).then(|| {
+                        Change::Put(Arc::new(Entry {
+                            resource,
+                            data: received,
+                        }))
+                    })
+                }
+                Edit::Remove => before.is_some().then_some(Change::Delete(id)),
+            }
+        };
+        edits.into_iter().filter_map(change).collect()
     }
 }

@@ -6,7 +6,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryResponse, Resource as WireResource,
 };
 use fleetway_api::{
-    FieldError, Id, Kind, Name, Resource,
+    FieldError, Id, Invalid, Kind, Name, Resource,
     proto::{type_url, v1},
 };
 use prost::Message as _;
@@ -32,11 +32,11 @@ impl Push {
     /// Decodes and validates everything and makes the changes to the base.
     ///
     /// # Errors
-    /// Every fault of every response; or, when each resource is good by itself, every fault of
-    /// the set they would form.
+    /// Every fault of every response, and of the set that the resources without would form.
     pub(super) fn build(mut self) -> Result<Candidate, Vec<FieldError>> {
         let mut faults = Vec::new();
         let mut edits = BTreeMap::new();
+        let mut invalid = Invalid::default();
         let revision = if self.barrier {
             let barrier = self.responses.pop().unwrap_or_default();
             let revision = read_barrier(&barrier, &mut faults);
@@ -48,13 +48,13 @@ impl Push {
             self.base.revision().next_counted(0)
         };
         for response in self.responses {
-            read_response(response, &mut edits, &mut faults);
+            read_response(response, &mut edits, &mut invalid, &mut faults);
         }
         if faults.is_empty() {
-            self.base.edit(edits, revision)
-        } else {
-            Err(faults)
+            return self.base.edit(edits, revision);
         }
+        faults.extend(self.base.faults(edits, &invalid));
+        Err(faults)
     }
 }
 
@@ -115,6 +115,7 @@ fn check_revision(
 fn read_response(
     response: DeltaDiscoveryResponse,
     edits: &mut BTreeMap<Id, Edit>,
+    invalid: &mut Invalid,
     faults: &mut Vec<FieldError>,
 ) {
     let Some(kind) = Kind::from_type_url(&response.type_url) else {
@@ -135,12 +136,16 @@ fn read_response(
         }
     };
     for wire in response.resources {
+        let name = Name::new(&wire.name);
         match read_resource(kind, wire) {
             Ok((id, edit)) => {
                 note(&id, faults);
                 edits.insert(id, edit);
             }
-            Err(found) => faults.extend(found),
+            Err(found) => {
+                faults.extend(found);
+                invalid.note(name.ok().map(|name| Id::new(kind, name)));
+            }
         }
     }
     for name in response.removed_resources {

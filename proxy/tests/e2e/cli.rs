@@ -122,6 +122,11 @@ async fn a_fleet_is_set_up_from_files_and_taken_down_again() {
         &["nothing to change at revision 1 (10 unchanged)\n"],
     );
 
+    let backup = done(run(&["get", "all", "-o", "yaml", "--plain"]).await);
+    let backup = file(&files, "backup", &backup);
+    let edits = done(run(&["get", "all", "-o", "yaml"]).await);
+    let edits = file(&files, "edits", &edits);
+
     let gone = done(run(&["delete", "-f", folder, "--wait"]).await);
     says(
         &gone,
@@ -130,6 +135,22 @@ async fn a_fleet_is_set_up_from_files_and_taken_down_again() {
     says(
         &done(run(&["status"]).await),
         &["2 nodes: 2 live; the newest revision is 2\n"],
+    );
+
+    // What was there is put back, whatever became of it.
+    done(run(&["validate", "-f", &backup]).await);
+    let restored = done(run(&["apply", "-f", &backup, "--wait"]).await);
+    says(
+        &restored,
+        &["revision 3 (10 created)\nrevision 3 is live on 2 of 2"],
+    );
+    says(
+        &failed(3, run(&["apply", "-f", &edits]).await),
+        &["routes/users: is at version 3 by now"],
+    );
+    says(
+        &done(run(&["apply", "-f", &edits, "--overwrite"]).await),
+        &["nothing to change at revision 3 (10 unchanged)"],
     );
 }
 

@@ -6,7 +6,7 @@ use fleetway_api::Id;
 use http::{HeaderMap, HeaderName, header};
 
 use super::failure::Failure;
-use crate::commit::{CommitError, Condition};
+use crate::commit::{CommitError, Condition, Unmet};
 
 /// The entity tag of a version.
 pub(super) fn etag(version: u64) -> String {
@@ -63,10 +63,8 @@ impl Preconditions {
         found: Option<u64>,
     ) -> Result<Condition, Failure> {
         let stale = || {
-            Err(Failure::Commit(CommitError::Stale {
-                id: id.clone(),
-                found,
-            }))
+            let id = id.clone();
+            Err(CommitError::Unmet(vec![Unmet::Stale { id, found }]).into())
         };
         if (self.create_only || version == Some(0)) && found.is_some() {
             return Err(exists(id));

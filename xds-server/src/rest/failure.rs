@@ -10,7 +10,10 @@ use fleetway_api::{
 };
 use http::{HeaderValue, StatusCode, header};
 
-use crate::{commit::CommitError, store::StoreError};
+use crate::{
+    commit::{CommitError, Unmet},
+    store::StoreError,
+};
 
 /// The most faults an answer lists.
 const MAX_FAULTS: usize = 1000;
@@ -18,9 +21,9 @@ const MAX_FAULTS: usize = 1000;
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// The request is not well-formed: the place (a query parameter, a header) and the reason.
-    #[error("{0}")]
-    BadRequest(FieldError),
+    /// The request is not well-formed: the places (a query parameter, a header) and the reasons.
+    #[error("{}", Rejection::from(.0.clone()))]
+    BadRequest(Vec<FieldError>),
     /// The resources are not valid.
     #[error(transparent)]
     Commit(#[from] CommitError),
@@ -50,6 +53,9 @@ pub(super) enum Failure {
     /// The store could not be read.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// The server stops while the client waits.
+    #[error("the server stops; ask again once it, or another on its store, is up")]
+    Stopping,
     /// A fault of the server.
     #[error("{0}")]
     Internal(String),
@@ -58,7 +64,7 @@ pub(super) enum Failure {
 impl Failure {
     /// A fault of the request in `place`: a query parameter or a header.
     pub(super) fn bad(place: &str, message: impl Into<String>) -> Self {
-        Self::BadRequest(FieldError::new("", place, message))
+        Self::BadRequest(vec![FieldError::new("", place, message)])
     }
 }
 
@@ -71,18 +77,16 @@ impl From<Vec<FieldError>> for Failure {
 /// What a client is told of a failure.
 pub(super) fn problem(failure: &Failure) -> Problem {
     let (code, rejection) = match failure {
-        Failure::BadRequest(error) => (Code::BadRequest, Some(vec![error.clone()].into())),
+        Failure::BadRequest(errors) => (Code::BadRequest, Some(errors.clone().into())),
         Failure::Commit(CommitError::Invalid(rejection)) if rejection.referrers.is_empty() => {
             (Code::Invalid, Some(rejection.clone()))
         }
         Failure::Commit(CommitError::Invalid(rejection)) => {
             (Code::StillReferenced, Some(rejection.clone()))
         }
-        Failure::Commit(CommitError::Stale { .. }) | Failure::Stale(_) => {
-            (Code::StaleVersion, None)
-        }
-        Failure::Commit(CommitError::Exists(_)) => (Code::AlreadyExists, None),
-        Failure::Commit(CommitError::NotFound(_)) | Failure::NotFound(_) => (Code::NotFound, None),
+        Failure::Commit(CommitError::Unmet(unmet)) => unmet_conditions(unmet),
+        Failure::Stale(_) => (Code::StaleVersion, None),
+        Failure::NotFound(_) => (Code::NotFound, None),
         Failure::Commit(CommitError::KeyReused) => (Code::IdempotencyKeyReused, None),
         Failure::Commit(CommitError::Store(_)) | Failure::Store(_) => {
             (Code::StoreUnavailable, None)
@@ -91,6 +95,7 @@ pub(super) fn problem(failure: &Failure) -> Problem {
         Failure::MethodNotAllowed { .. } => (Code::MethodNotAllowed, None),
         Failure::TooLarge(_) => (Code::TooLarge, None),
         Failure::UnsupportedMediaType(_) => (Code::UnsupportedMediaType, None),
+        Failure::Stopping => (Code::ShuttingDown, None),
         Failure::Internal(_) => (Code::Internal, None),
     };
     let (status, title) = describe(code);
@@ -114,6 +119,17 @@ pub(super) fn problem(failure: &Failure) -> Problem {
         errors,
         referrers,
     }
+}
+
+/// The code is that of the first; several are listed.
+fn unmet_conditions(unmet: &[Unmet]) -> (Code, Option<Rejection>) {
+    let code = match unmet.first() {
+        None | Some(Unmet::Stale { .. }) => Code::StaleVersion,
+        Some(Unmet::Exists(_)) => Code::AlreadyExists,
+        Some(Unmet::NotFound(_)) => Code::NotFound,
+    };
+    let listed = || unmet.iter().map(Unmet::fault).collect::<Vec<_>>().into();
+    (code, (unmet.len() > 1).then(listed))
 }
 
 /// The status and the title of a kind of problem.
@@ -149,12 +165,16 @@ pub(super) const fn describe(code: Code) -> (StatusCode, &'static str) {
             StatusCode::SERVICE_UNAVAILABLE,
             "The store did not answer as it should",
         ),
+        Code::ShuttingDown => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The server is shutting down",
+        ),
         Code::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "A fault of the server"),
     }
 }
 
 /// Every kind of problem, in the order of the documentation.
-pub(super) const CODES: [Code; 13] = [
+pub(super) const CODES: [Code; 14] = [
     Code::BadRequest,
     Code::Invalid,
     Code::StillReferenced,
@@ -167,13 +187,14 @@ pub(super) const CODES: [Code; 13] = [
     Code::UnsupportedMediaType,
     Code::IdempotencyKeyReused,
     Code::StoreUnavailable,
+    Code::ShuttingDown,
     Code::Internal,
 ];
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let problem = problem(&self);
-        if problem.status >= 500 {
+        if problem.status >= 500 && problem.code != Code::ShuttingDown {
             tracing::error!(error = %self, "a request failed");
         }
         let status =

@@ -9,7 +9,7 @@ use fleetway_api::{
     document::Format,
     rest::{AUTHOR, IDEMPOTENCY_KEY, MERGE_PATCH_JSON},
 };
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, Uri, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
@@ -47,10 +47,26 @@ pub(super) struct TransactionParams {
 
 /// Reads the query; what is not in `T` is refused by its name.
 pub(super) fn params<T: DeserializeOwned>(parts: &Parts) -> Result<T, Failure> {
-    match Query::<T>::try_from_uri(&parts.uri) {
-        Ok(Query(params)) => Ok(params),
-        Err(rejection) => {
-            let text = rejection.body_text();
+    let mut faults = Faults::default();
+    let read = faults.params(parts);
+    faults.check()?;
+    read.ok_or_else(|| Failure::Internal("a query without faults cannot be read".to_owned()))
+}
+
+/// The faults of a request's head, so that all are told at once.
+#[derive(Debug, Default)]
+pub(super) struct Faults(Vec<FieldError>);
+
+impl Faults {
+    /// Reads the query. A parameter that cannot be read is left out of the result.
+    pub(super) fn params<T: DeserializeOwned>(&mut self, parts: &Parts) -> Option<T> {
+        let mut query = parts.uri.query().unwrap_or_default().to_owned();
+        loop {
+            let uri = Uri::try_from(format!("/?{query}")).unwrap_or_else(|_| parts.uri.clone());
+            let text = match Query::<T>::try_from_uri(&uri) {
+                Ok(Query(read)) => return Some(read),
+                Err(rejection) => rejection.body_text(),
+            };
             let reason = text
                 .strip_prefix("Failed to deserialize query string: ")
                 .unwrap_or(&text);
@@ -58,7 +74,37 @@ pub(super) fn params<T: DeserializeOwned>(parts: &Parts) -> Result<T, Failure> {
                 Some((key, reason)) if !key.contains(' ') => (key, reason),
                 _ => ("query", reason),
             };
-            Err(Failure::bad(key, reason.replace('`', "\"")))
+            let fault = FieldError::new("", key, reason.replace('`', "\""));
+            self.0.push(fault);
+            let rest: Vec<&str> = query
+                .split('&')
+                .filter(|pair| pair.split('=').next() != Some(key))
+                .collect();
+            let rest = rest.join("&");
+            if rest.len() == query.len() {
+                return None;
+            }
+            query = rest;
+        }
+    }
+
+    /// The value, or `default` and its faults.
+    pub(super) fn take<V>(&mut self, read: Result<V, Failure>, default: V) -> Result<V, Failure> {
+        match read {
+            Err(Failure::BadRequest(faults)) => {
+                self.0.extend(faults);
+                Ok(default)
+            }
+            other => other,
+        }
+    }
+
+    /// Ends the request if there are any.
+    pub(super) fn check(self) -> Result<(), Failure> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::BadRequest(self.0))
         }
     }
 }
@@ -162,7 +208,7 @@ impl Text {
         let text = std::str::from_utf8(&self.bytes)
             .map_err(|error| Failure::bad("body", format!("is not UTF-8: {error}")))?;
         fleetway_api::document::parse_one(text, self.format)
-            .map_err(|error| Failure::BadRequest(FieldError::new("", "body", error.message)))
+            .map_err(|error| Failure::bad("body", error.message))
     }
 
     /// Tells this body from any other, in hexadecimal.

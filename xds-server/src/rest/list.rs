@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, ops::Bound, str::FromStr};
 use axum::response::Response;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use fleetway_api::{Kind, Name, rest::Page};
-use http::StatusCode;
+use http::{StatusCode, request::Parts};
 use serde::Deserialize;
 
 use super::{
     Call,
     failure::Failure,
-    input::params,
+    input::Faults,
     reply::{document, reply},
 };
 use crate::snapshot::visible;
@@ -20,7 +20,7 @@ use crate::snapshot::visible;
 pub(super) const MAX_PAGE: usize = 1000;
 pub(super) const DEFAULT_PAGE: usize = 100;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListParams {
     page_size: Option<usize>,
@@ -30,33 +30,46 @@ struct ListParams {
 }
 
 /// The query parameters of a list without selection.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct PageParams {
-    pub(super) page_size: Option<usize>,
-    pub(super) page_token: Option<String>,
+struct PageParams {
+    page_size: Option<usize>,
+    page_token: Option<String>,
+}
+
+/// The query of a list without selection: how many entries, and the key of the last one before.
+pub(super) fn page<K: FromStr>(parts: &Parts, list: &str) -> Result<(usize, Option<K>), Failure> {
+    let mut faults = Faults::default();
+    let PageParams {
+        page_size,
+        page_token,
+    } = faults.params(parts).unwrap_or_default();
+    let size = faults.take(check_size(page_size), DEFAULT_PAGE)?;
+    let after = page_token.map(|token| read_token(&token, list)).transpose();
+    let after = faults.take(after, None)?;
+    faults.check()?;
+    Ok((size, after))
 }
 
 /// `GET /v1/{kind}`: the resources of a kind by name.
 pub(super) async fn list(kind: Kind, call: Call) -> Result<Response, Failure> {
+    let mut faults = Faults::default();
     let ListParams {
         page_size,
         page_token,
         label,
         fleet,
-    } = params(&call.parts)?;
-    let size = check_size(page_size)?;
-    let after = page_token
-        .map(|token| read_token::<String>(&token, kind.plural()))
-        .transpose()?;
-    let selector: Selector = label
-        .as_deref()
-        .unwrap_or_default()
-        .parse()
-        .map_err(|error: String| Failure::bad("label", error))?;
+    } = faults.params(&call.parts).unwrap_or_default();
+    let size = faults.take(check_size(page_size), DEFAULT_PAGE)?;
+    let after = page_token.map(|token| read_token::<String>(&token, kind.plural()));
+    let after = faults.take(after.transpose(), None)?;
+    let selector = label.as_deref().unwrap_or_default().parse();
+    let selector = selector.map_err(|error: String| Failure::bad("label", error));
+    let selector = faults.take(selector, Selector::default())?;
     if let Some(Err(error)) = fleet.as_deref().map(Name::new) {
-        return Err(Failure::bad("fleet", error.to_string()));
+        faults.take(Err(Failure::bad("fleet", error.to_string())), ())?;
     }
+    faults.check()?;
     let format = call.format;
     call.app
         .blocking(move |app| {
@@ -95,7 +108,7 @@ pub(super) async fn list(kind: Kind, call: Call) -> Result<Response, Failure> {
 }
 
 /// How many entries to put on a page.
-pub(super) fn check_size(size: Option<usize>) -> Result<usize, Failure> {
+fn check_size(size: Option<usize>) -> Result<usize, Failure> {
     match size.unwrap_or(DEFAULT_PAGE) {
         size @ 1..=MAX_PAGE => Ok(size),
         _ => Err(Failure::bad(
@@ -111,7 +124,7 @@ pub(super) fn write_token(list: &str, last: &str) -> String {
 }
 
 /// The key in a token of `list`.
-pub(super) fn read_token<K: FromStr>(token: &str, list: &str) -> Result<K, Failure> {
+fn read_token<K: FromStr>(token: &str, list: &str) -> Result<K, Failure> {
     URL_SAFE_NO_PAD
         .decode(token)
         .ok()

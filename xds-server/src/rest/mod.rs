@@ -220,6 +220,7 @@ impl App {
         let result = self.committer.commit(transaction);
         let counter = match &result {
             _ if dry_run => return result,
+            Ok(committed) if !committed.new => return result,
             Ok(_) => &self.metrics.commits,
             Err(CommitError::Store(_)) => &self.metrics.store_failures,
             Err(_) => &self.metrics.rejected,

@@ -17,8 +17,8 @@ use tokio::{
 use super::{
     Call,
     failure::Failure,
-    input::{NoParams, params},
-    list::{PageParams, check_size, read_token, write_token},
+    input::{Faults, NoParams, params},
+    list::{page, write_token},
     reply::reply,
     revisions,
 };
@@ -32,14 +32,7 @@ const LIST: &str = "nodes";
 
 /// `GET /v1/nodes`: by id.
 pub(super) fn list(call: &Call) -> Result<Response, Failure> {
-    let PageParams {
-        page_size,
-        page_token,
-    } = params(&call.parts)?;
-    let size = check_size(page_size)?;
-    let after = page_token
-        .map(|token| read_token::<String>(&token, LIST))
-        .transpose()?;
+    let (size, after) = page::<String>(&call.parts, LIST)?;
     let mut nodes = call.app.fleet.nodes();
     nodes.sort_by(|one, two| one.id.cmp(&two.id));
     if let Some(after) = after {
@@ -70,7 +63,7 @@ pub(super) fn get(call: &Call) -> Result<Response, Failure> {
     reply(StatusCode::OK, call.format, &node)
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StatusParams {
     wait: Option<String>,
@@ -80,15 +73,16 @@ struct StatusParams {
 /// `GET /v1/revisions/{n}/status`: returns once the share is live, once it cannot come live, or at
 /// the time-out.
 pub(super) async fn status(call: Call) -> Result<Response, Failure> {
-    let StatusParams { wait, nodes } = params(&call.parts)?;
-    let wait = wait.as_deref().map_or(Ok(Duration::ZERO), read_wait)?;
-    let share: Share = nodes
-        .as_deref()
-        .unwrap_or("all")
-        .parse()
-        .map_err(|error: String| Failure::bad("nodes", error))?;
+    let mut faults = Faults::default();
+    let StatusParams { wait, nodes } = faults.params(&call.parts).unwrap_or_default();
+    let wait = wait.as_deref().map_or(Ok(Duration::ZERO), read_wait);
+    let wait = faults.take(wait, Duration::ZERO)?;
+    let share = nodes.as_deref().unwrap_or("all").parse();
+    let share = share.map_err(|error: String| Failure::bad("nodes", error));
+    let share = faults.take(share, Share::default())?;
+    faults.check()?;
     let number = revisions::number(&call.target)?;
-    if number > call.app.committer.snapshot().revision() {
+    if number == 0 || number > call.app.committer.snapshot().revision() {
         return Err(revisions::unknown(number));
     }
     let fleet = &call.app.fleet;
@@ -100,7 +94,14 @@ pub(super) async fn status(call: Call) -> Result<Response, Failure> {
     let stopping = call.app.stopping.cancelled();
     let status = tokio::select! {
         status = until_settled(look, fleet.changed(), Instant::now() + wait) => status,
-        () = stopping => look(),
+        () = stopping => {
+            // What is settled is told; that it will not be is no time-out.
+            let status = look();
+            if !(status.live || status.refused || wait.is_zero()) {
+                return Err(Failure::Stopping);
+            }
+            status
+        }
     };
     reply(StatusCode::OK, call.format, &status)
 }

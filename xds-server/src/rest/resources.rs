@@ -16,7 +16,7 @@ use super::{
     input::{NoParams, Text, WriteParams, author, params},
     reply::{REVISION, document, find, message, reply, set},
 };
-use crate::commit::{CommitError, Committed, Condition, Operation, Transaction};
+use crate::commit::{CommitError, Committed, Condition, Operation, Transaction, Unmet};
 
 /// How often a patch is worked out anew when others write to the same resource.
 const PATCH_ATTEMPTS: usize = 10;
@@ -103,12 +103,18 @@ impl Request {
             match app.commit(self.transaction(operation)) {
                 Ok(committed) => return Ok((id, committed)),
                 // Someone else was faster, and the client did not ask to be told.
-                Err(CommitError::Stale { .. })
-                    if self.how == Write::Patch && unconditional && attempt < PATCH_ATTEMPTS =>
+                Err(CommitError::Unmet(unmet))
+                    if self.how == Write::Patch
+                        && matches!(unmet.as_slice(), [Unmet::Stale { .. }])
+                        && unconditional
+                        && attempt < PATCH_ATTEMPTS =>
                 {
                     attempt += 1;
                 }
-                Err(CommitError::Exists(id)) if self.how != Write::Create => {
+                Err(CommitError::Unmet(unmet))
+                    if self.how != Write::Create
+                        && matches!(unmet.as_slice(), [Unmet::Exists(_)]) =>
+                {
                     return Err(condition::exists(&id));
                 }
                 Err(error) => return Err(error.into()),
@@ -162,7 +168,7 @@ impl Request {
         let snapshot = app.committer.snapshot();
         let found = snapshot.get(&id).map(|entry| entry.data.version);
         if self.how == Write::Create && found.is_some() {
-            return Err(CommitError::Exists(id).into());
+            return Err(CommitError::Unmet(vec![Unmet::Exists(id)]).into());
         }
         let mut condition = self
             .preconditions
@@ -186,7 +192,7 @@ impl Request {
             message: self.message.clone(),
             operations: vec![operation],
             dry_run: self.dry_run,
-            idempotency: None,
+            ..Transaction::default()
         }
     }
 }
@@ -243,7 +249,7 @@ pub(super) async fn delete(kind: Kind, call: Call) -> Result<Response, Failure> 
                     condition,
                 }],
                 dry_run,
-                idempotency: None,
+                ..Transaction::default()
             })?;
             let mut response = reply(StatusCode::OK, format, &committed.response)?;
             set_revision(&mut response, &committed);

@@ -12,7 +12,7 @@ use super::{
     Call,
     failure::Failure,
     input::{NoParams, params},
-    list::{PageParams, check_size, read_token, write_token},
+    list::{page, write_token},
     reply::{reply, time},
 };
 use crate::store::{RevisionHead, StoreError};
@@ -21,15 +21,8 @@ const LIST: &str = "revisions";
 
 /// `GET /v1/revisions`: newest first.
 pub(super) async fn list(call: Call) -> Result<Response, Failure> {
-    let PageParams {
-        page_size,
-        page_token,
-    } = params(&call.parts)?;
-    let size = check_size(page_size)?;
-    let before = match page_token {
-        None => u64::MAX,
-        Some(token) => read_token(&token, LIST)?,
-    };
+    let (size, before) = page(&call.parts, LIST)?;
+    let before: u64 = before.unwrap_or(u64::MAX);
     let format = call.format;
     call.app
         .blocking(move |app| {

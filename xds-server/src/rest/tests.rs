@@ -108,3 +108,50 @@ async fn a_server_that_is_not_ready_says_so_and_still_lives() {
     let (status, _) = send(&app, Method::GET, "/readyz", "").await;
     assert_eq!(status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn only_what_makes_a_revision_is_counted_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, app) = app(dir.path());
+    store.failing.store(false, Ordering::Relaxed);
+    let refused = "{\"connect_timeout\": \"0s\"}";
+    for (path, body) in [
+        ("/v1/clusters/a", "{}"),
+        ("/v1/clusters/a", "{}"),
+        ("/v1/clusters/b?dry_run=true", "{}"),
+        ("/v1/clusters/c", refused),
+        ("/v1/clusters/b", "{}"),
+    ] {
+        send(&app, Method::PUT, path, body).await;
+    }
+    let (_, metrics) = send(&app, Method::GET, "/metrics", "").await;
+    for line in [
+        "fleetway_xds_revision 2\n",
+        "fleetway_xds_commits_total 2\n",
+        "fleetway_xds_commit_failures_total{reason=\"rejected\"} 1\n",
+    ] {
+        assert!(metrics.contains(line), "{line}{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_wait_that_the_end_of_the_server_cuts_off_is_no_time_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, app) = app(dir.path());
+    store.failing.store(false, Ordering::Relaxed);
+    send(&app, Method::PUT, "/v1/clusters/a", "{}").await;
+    let node = crate::delta::Identity {
+        id: "p1".to_owned(),
+        fleet: "edge".to_owned(),
+        build: "proxy 1".to_owned(),
+    };
+    let _open = app.fleet.open(1, node, "127.0.0.1:1".to_owned()).unwrap();
+    app.stopping.cancel();
+    let path = "/v1/revisions/1/status";
+    let (status, body) = send(&app, Method::GET, &format!("{path}?wait=5m"), "").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+    let problem: Problem = serde_json::from_str(&body).unwrap();
+    assert_eq!(problem.code, fleetway_api::rest::Code::ShuttingDown);
+    let (status, body) = send(&app, Method::GET, path, "").await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+}

@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use fleetway_api::{
-    FieldError, Resource,
+    FieldError,
     document::{self, Expected},
     rest,
 };
@@ -16,7 +16,7 @@ use super::{
     reply::reply,
     resources::set_revision,
 };
-use crate::commit::{Condition, Operation, Transaction};
+use crate::commit::{Condition, Operation, Transaction, Unread};
 
 /// `POST /v1/transactions`
 pub(super) async fn transact(call: Call) -> Result<Response, Failure> {
@@ -27,13 +27,11 @@ pub(super) async fn transact(call: Call) -> Result<Response, Failure> {
     let format = call.format;
     call.app
         .blocking(move |app| {
-            let (message, operations) = read(body.document()?)?;
             let committed = app.commit(Transaction {
                 author,
-                message,
-                operations,
                 dry_run,
                 idempotency: key.map(|key| (key, body.fingerprint())),
+                ..read(body.document()?)
             })?;
             let mut response = reply(StatusCode::OK, format, &committed.response)?;
             set_revision(&mut response, &committed);
@@ -42,13 +40,17 @@ pub(super) async fn transact(call: Call) -> Result<Response, Failure> {
         .await
 }
 
-/// Reads the request, with every fault of every operation.
-fn read(body: Value) -> Result<(String, Vec<Operation>), Vec<FieldError>> {
-    let mut errors = Vec::new();
-    let mut fault = |field: &str, message: &str| errors.push(FieldError::new("", field, message));
+/// Reads the request: message, operations, and every fault of those that are not readable.
+fn read(body: Value) -> Transaction {
+    let mut unread = Unread::default();
+    let mut fault =
+        |field: &str, message: &str| unread.faults.push(FieldError::new("", field, message));
     let Value::Object(mut fields) = body else {
         fault("", "must be an object with `operations`");
-        return Err(errors);
+        return Transaction {
+            unread,
+            ..Transaction::default()
+        };
     };
     let message = match fields.shift_remove("message") {
         None => String::new(),
@@ -82,21 +84,21 @@ fn read(body: Value) -> Result<(String, Vec<Operation>), Vec<FieldError>> {
     }
     let mut operations = Vec::with_capacity(listed.len());
     for (index, operation) in listed.into_iter().enumerate() {
+        let put = operation.get("put").map(document::id_in);
         match read_operation(operation, &format!("operations[{index}]")) {
             Ok(operation) => operations.push(operation),
-            Err(faults) => errors.extend(faults),
+            Err(faults) => {
+                unread.faults.extend(faults);
+                unread.resources.note(put.flatten());
+            }
         }
     }
-    if errors.is_empty() {
-        return Ok((message, operations));
+    Transaction {
+        message,
+        operations,
+        unread,
+        ..Transaction::default()
     }
-    // The others are looked at too, so that all faults are seen at once.
-    for operation in operations {
-        if let Some(Err(faults)) = operation.put.map(Resource::read) {
-            errors.extend(faults);
-        }
-    }
-    Err(errors)
 }
 
 fn read_operation(value: Value, place: &str) -> Result<Operation, Vec<FieldError>> {

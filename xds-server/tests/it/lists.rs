@@ -287,3 +287,39 @@ async fn a_restarted_server_has_everything_it_acknowledged() {
     let next = server.put("/v1/clusters/b", "{}").await;
     assert_eq!(next.header("x-fleetway-revision"), "3");
 }
+
+#[tokio::test]
+async fn every_parameter_that_is_wrong_is_reported() {
+    let server = Server::start().await.with_route().await;
+    for (path, fields) in [
+        (
+            "/v1/routes?page_size=0&page_token=zz&label=a%20b&fleet=A",
+            "page_size page_token label fleet",
+        ),
+        (
+            "/v1/routes?page_size=x&page_token=zz",
+            "page_size page_token",
+        ),
+        (
+            "/v1/revisions?page_size=0&page_token=zz",
+            "page_size page_token",
+        ),
+        (
+            "/v1/nodes?page_size=0&page_token=zz",
+            "page_size page_token",
+        ),
+        ("/v1/revisions/1/status?wait=x&nodes=0%25", "wait nodes"),
+        (
+            "/v1/routes?sort=name&size=0&page_size=0",
+            "sort size page_size",
+        ),
+    ] {
+        let problem = server.get(path).await.problem(400, Code::BadRequest);
+        let found: Vec<_> = problem
+            .errors
+            .iter()
+            .map(|error| error.field.as_str())
+            .collect();
+        assert_eq!(found.join(" "), fields, "{path}");
+    }
+}

@@ -537,6 +537,10 @@ async fn two_actions_in_one_route_are_told_as_such() {
             "routes/users: respond: is set beside another of which only one can be: take one of them out"
         ]
     );
+    let exchange = "{respond: {status: 204}, forward: null}";
+    let route = server.patch("/v1/routes/users", exchange).await.ok().json();
+    assert_eq!(route["respond"]["status"], 204);
+    assert_eq!(route.get("forward"), None);
 }
 
 #[tokio::test]

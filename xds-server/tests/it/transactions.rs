@@ -87,6 +87,55 @@ async fn a_transaction_is_made_whole_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn faults_of_each_and_of_all_together_are_reported_at_once() {
+    let server = Server::start().await.with_route().await;
+    let bad = json!({"put": {"kind": "Cluster", "name": "bad", "connect_timeout": "0s"}});
+    let unread = json!({"put": {"kind": "Cluster", "name": "unread", "x": 1}});
+    let stale = json!({"delete": {"kind": "Route", "name": "users"}, "if_version": "1"});
+    let answer = transact(
+        &server,
+        &json!({"operations": [
+            bad, unread, stale, {"delete": {"kind": "Cluster", "name": "gone"}},
+            route("x", "/x", "bad"), route("y", "/y", "unread"), route("z", "/z", "none"),
+        ]}),
+    )
+    .await;
+    let faults = answer.faults(422, Code::Invalid);
+    for (fault, begins) in faults.iter().zip([
+        "clusters/unread: x: unknown field",
+        "clusters/bad: connect_timeout: must be",
+        "routes/z: forward.clusters[0].name: there is no clusters/none",
+        "routes/users: is at version 2 by now",
+        "clusters/gone: does not exist",
+    ]) {
+        assert!(fault.starts_with(begins), "{fault}\nnot {begins}");
+    }
+    assert_eq!(faults.len(), 5, "{faults:#?}");
+}
+
+#[tokio::test]
+async fn every_condition_that_does_not_hold_is_reported() {
+    let server = Server::start().await.with_route().await;
+    let gone = |name: &str| json!({"delete": {"kind": "Route", "name": name}});
+    let one = transact(&server, &json!({"operations": [gone("x")]})).await;
+    assert_eq!(
+        one.problem(404, Code::NotFound).detail,
+        "there is no routes/x"
+    );
+    let exists = json!({"put": {"kind": "Cluster", "name": "a"}, "if_version": "0"});
+    let body = json!({"operations": [gone("x"), gone("y"), exists, gone("users")]});
+    let faults = transact(&server, &body).await.faults(404, Code::NotFound);
+    assert_eq!(
+        faults,
+        [
+            "routes/x: does not exist",
+            "routes/y: does not exist",
+            "clusters/a: exists already",
+        ]
+    );
+}
+
+#[tokio::test]
 async fn every_fault_of_every_operation_is_reported_with_its_place() {
     let server = Server::start().await;
     let answer = transact(

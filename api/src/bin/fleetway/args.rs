@@ -2,7 +2,10 @@
 
 use std::{io::IsTerminal, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use fleetway_api::{
     client::{Client, ClientError},
     proto,
@@ -126,6 +129,9 @@ pub(crate) enum Command {
 pub(crate) struct Apply {
     #[command(flatten)]
     pub(crate) files: Files,
+    /// Write over whatever is there: a document's `meta.version` is no condition.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
     #[command(flatten)]
     pub(crate) write: Write,
 }
@@ -192,6 +198,9 @@ pub(crate) struct Get {
     /// Only what goes to this fleet, or the nodes of it.
     #[arg(long, value_name = "FLEET")]
     pub(crate) fleet: Option<String>,
+    /// Leave `meta` out of the documents, as backups and copies want it (with -o yaml or json).
+    #[arg(long)]
+    pub(crate) plain: bool,
 }
 
 /// Delete resources, all in one transaction.
@@ -307,6 +316,33 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// Checks a share before anything is changed; it is sent as it is written.
 fn share(text: &str) -> Result<String, String> {
     text.parse::<Share>().map(|_| text.to_owned())
+}
+
+/// What to write instead, where the parser's own words do not say: a file without `-f`, a time
+/// that stands apart from its option.
+pub(crate) fn tip(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    if error.kind() != ErrorKind::UnknownArgument || word.starts_with('-') {
+        return None;
+    }
+    let words: Vec<String> = std::env::args().collect();
+    let before = words.iter().position(|said| said == word);
+    let before = before.and_then(|at| words.get(at.checked_sub(1)?));
+    match before.map(String::as_str) {
+        Some(option @ ("--wait" | "--watch" | "-w")) if duration(word).is_ok() => {
+            let option = if option == "-w" { "--watch" } else { option };
+            Some(format!("write {option}={word}"))
+        }
+        _ if words
+            .iter()
+            .any(|said| matches!(said.as_str(), "apply" | "validate")) =>
+        {
+            Some(format!("files are given with -f: -f {word}"))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ fn of_call(error: &ClientError) -> u8 {
             Code::Invalid => INVALID,
             Code::StillReferenced | Code::AlreadyExists | Code::StaleVersion => CONFLICT,
             Code::NotFound => NOT_FOUND,
-            Code::StoreUnavailable => UNAVAILABLE,
+            Code::StoreUnavailable | Code::ShuttingDown => UNAVAILABLE,
             Code::BadRequest
             | Code::NoSuchPath
             | Code::MethodNotAllowed

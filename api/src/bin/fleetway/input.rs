@@ -4,9 +4,9 @@ use std::{collections::HashMap, io::Read as _, path::PathBuf};
 
 use anyhow::Context as _;
 use fleetway_api::{
-    FieldError, Id, Resource,
-    document::Document,
-    files::{self, Source},
+    FieldError, Id,
+    document::Faulty,
+    files::{self, Located, Source},
 };
 
 use crate::exit::Faults;
@@ -14,48 +14,58 @@ use crate::exit::Faults;
 /// Documents with the files they are from; at least one, each resource once.
 pub(crate) struct Input {
     /// Them, in the order of the files.
-    pub(crate) documents: Vec<(PathBuf, Document, Resource)>,
+    pub(crate) documents: Vec<Located>,
 }
 
+const STANDARD_INPUT: &str = "standard input";
+
+/// The files as they are read: all of it good, or not.
+pub(crate) type Read = Result<Input, Faulty<Located>>;
+
 impl Input {
-    /// Reads files, folders and, for `-`, standard input.
+    /// Reads files, folders and, for `-`, standard input, all of which must be good.
     pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Self> {
+        match Self::try_read(paths)? {
+            Ok(input) => Ok(input),
+            Err(faulty) => Err(Faults::from(faulty.faults).into()),
+        }
+    }
+
+    /// Reads files, folders and, for `-`, standard input.
+    pub(crate) fn try_read(paths: &[PathBuf]) -> anyhow::Result<Read> {
         let (standard, named): (Vec<PathBuf>, Vec<PathBuf>) = paths
             .iter()
             .cloned()
             .partition(|path| path.as_os_str() == "-");
-        let (mut sources, mut faults) = files::load(&named);
+        let (mut sources, unread) = files::load(&named);
         if !standard.is_empty() {
             let mut text = String::new();
             std::io::stdin()
                 .read_to_string(&mut text)
                 .context("cannot read standard input")?;
             sources.push(Source {
-                path: "standard input".into(),
+                path: STANDARD_INPUT.into(),
                 text,
             });
         }
-        let documents = match files::read_sources(sources) {
+        let documents = match files::read_loaded(sources, unread) {
             Ok(documents) => documents,
-            Err(more) => {
-                faults.extend(more);
-                Vec::new()
-            }
+            Err(faulty) => return Ok(Err(faulty)),
         };
-        if !faults.is_empty() {
-            return Err(Faults::from(faults).into());
-        }
         if documents.is_empty() {
             let places: Vec<String> = paths
                 .iter()
-                .map(|path| path.display().to_string())
+                .map(|path| match path.to_str() {
+                    Some("-") => STANDARD_INPUT.to_owned(),
+                    _ => path.display().to_string(),
+                })
                 .collect();
             anyhow::bail!(
                 "there are no resources in {}: a file holds documents with `kind` and `name`, a folder such files called *.yaml, *.yml or *.json",
                 places.join(", ")
             );
         }
-        Ok(Self { documents })
+        Ok(Ok(Self { documents }))
     }
 
     /// The faults with the files of the resources they are about.

@@ -1,5 +1,6 @@
 //! Waiting until a revision is live on the fleet.
 
+use anyhow::Context as _;
 use fleetway_api::{client::Client, rest::TransactionResponse};
 
 use crate::{
@@ -24,7 +25,13 @@ pub(crate) async fn wait(
     }
     // What was done is seen before the wait.
     output.flush()?;
-    let status = client.status(response.revision, time, &wait.nodes).await?;
+    let status = client.status(response.revision, time, &wait.nodes).await;
+    let status = status.with_context(|| {
+        format!(
+            "revision {} is stored, but whether it is live is not known",
+            response.revision
+        )
+    })?;
     if !status.live {
         return Err(NotLive {
             status,

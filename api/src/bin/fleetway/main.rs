@@ -25,6 +25,9 @@ fn main() -> ExitCode {
         Err(message) => {
             // Help and version are no errors. Nobody is left to tell when printing fails.
             let _ = message.print();
+            if let Some(tip) = args::tip(&message) {
+                output::note(&format!("\ntip: {tip}"));
+            }
             return ExitCode::from(if message.use_stderr() { exit::OTHER } else { 0 });
         }
     };

@@ -222,6 +222,8 @@ async fn a_bad_folder_is_a_start_error_that_lists_every_fault() {
             "{\"kind\": \"Route\", \"name\": \"r\", \"mach\": {}}",
         ),
         ("d.yaml", "[unclosed"),
+        ("e.yaml", &route("e", "/e")),
+        ("f.yaml", &route("f", "/e")),
     ]);
     let follower = Follower::start(folder.path());
     let error = follower.task.await.unwrap().unwrap_err().to_string();
@@ -229,6 +231,7 @@ async fn a_bad_folder_is_a_start_error_that_lists_every_fault() {
         "b.yaml: clusters/c: is also in a.yaml: keep one of the two",
         "c.json: routes/r: mach: ",
         "\n  d.yaml: ",
+        "f.yaml: routes/f: match: takes the same requests as routes/e",
     ] {
         assert!(error.contains(part), "{part} in {error}");
     }
@@ -263,6 +266,24 @@ fn a_proxy_takes_what_goes_to_its_fleet_and_all_is_judged() {
             .starts_with("r.yaml: routes/a: forward.clusters[0].name: "),
         "{}",
         faults[0]
+    );
+}
+
+#[test]
+fn faults_of_the_files_and_of_what_they_form_come_together() {
+    let folder = folder(&[
+        ("c.yaml", "kind: Cluster\nname: c\nconnect_timeout: 0s\n"),
+        ("r.yaml", &route("a", "/a")),
+        ("s.yaml", &route("b", "/b").replace("name: c", "name: gone")),
+    ]);
+    let faults = read(folder.path()).unwrap_err();
+    let told: Vec<_> = faults.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "c.yaml: clusters/c: connect_timeout: must be between 1ms and 5m",
+            "s.yaml: routes/b: forward.clusters[0].name: there is no clusters/gone: add it too, or refer to one that is there",
+        ]
     );
 }
 

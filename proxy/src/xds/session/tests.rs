@@ -195,7 +195,7 @@ fn one_fault_refuses_all_of_the_push_and_what_was_in_force_stays() {
     ));
     talk.hear(barrier(8, "3"));
     talk.apply(Ok(()));
-    let fault = "3: routes/x: forward.clusters[0].name: there is no clusters/gone: create it in the same transaction or before";
+    let fault = "3: routes/x: forward.clusters[0].name: there is no clusters/gone: add it too, or refer to one that is there";
     assert_eq!(
         talk.said(),
         [
@@ -218,6 +218,22 @@ fn one_fault_refuses_all_of_the_push_and_what_was_in_force_stays() {
     talk.hear(barrier(9, "5"));
     talk.apply(Ok(()));
     assert!(talk.said()[1].contains("there is no clusters/new"));
+}
+
+#[test]
+fn faults_of_resources_and_of_the_set_they_form_are_told_together() {
+    let mut talk = Talk::start(held(1));
+    talk.said();
+    let bad = wire("8", "{kind: Cluster, name: bad, connect_timeout: 0s}");
+    talk.hear(response(Kind::Cluster, 8, "1", vec![bad], &[]));
+    let routes = vec![route("8", "x", "bad"), route("8", "y", "gone")];
+    talk.hear(response(Kind::Route, 8, "2", routes, &[]));
+    talk.hear(barrier(8, "3"));
+    talk.apply(Ok(()));
+    let said = talk.said().remove(1);
+    assert!(said.contains("clusters/bad: connect_timeout: "), "{said}");
+    assert!(said.contains("there is no clusters/gone"), "{said}");
+    assert!(!said.contains("there is no clusters/bad"), "{said}");
 }
 
 #[test]

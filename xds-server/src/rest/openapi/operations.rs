@@ -40,8 +40,10 @@ pub(super) fn describe(operation: Operation) -> Value {
                 path("name", "The resource's name."),
                 header("if-none-match", "Answer 304 if the resource is at one of these versions, entity tags such as `\"42\"`."),
             ])
-            .answer("200", "The document. The header `etag` is its version.", kind.as_str())
+            .answer("200", "The document.", kind.as_str())
             .bare("304", "The client has this version.")
+            .header("200", etag())
+            .header("304", etag())
             .errors(&[Code::NotFound])
             .build(),
         Operation::Put(kind) => Description::new("put", Some(kind), "Create one, or put it in place of what is there")
@@ -67,6 +69,7 @@ pub(super) fn describe(operation: Operation) -> Value {
             .parameters([path("name", "The resource's name."), if_match()])
             .parameters(write_parameters())
             .answer("200", "What was done.", "TransactionResponse")
+            .header("200", revision_header())
             .errors(&[Code::NotFound, Code::StillReferenced, Code::StaleVersion, Code::StoreUnavailable])
             .build(),
         Operation::Transact => transact(),
@@ -87,7 +90,7 @@ pub(super) fn describe(operation: Operation) -> Value {
                 query("nodes", "Which share of the connected nodes must have it live: `all` or a percentage, rounded up.", json!({"type": "string", "pattern": "^(all|[0-9]+%)$", "default": "all"})),
             ])
             .answer("200", "Where it stands: once that share has it live, once all that do not have it refused it (`refused: true`), or at the time-out. `live` says whether the share is met.", "RevisionStatus")
-            .errors(&[Code::NotFound])
+            .errors(&[Code::NotFound, Code::ShuttingDown])
             .build(),
         Operation::Nodes => Description::new("listNodes", None, "List the nodes, by id")
             .parameters(paging())
@@ -129,6 +132,7 @@ fn transact() -> Value {
         ])
         .body(document_types(), schema("TransactionRequest"))
         .answer("200", "What was done, in one revision.", "TransactionResponse")
+        .header("200", revision_header())
         .errors(&WRITE)
         .errors(&[Code::AlreadyExists, Code::NotFound, Code::StillReferenced, Code::IdempotencyKeyReused])
         .build()
@@ -195,15 +199,6 @@ impl Description {
 
     /// The answer to a write of one document.
     fn written(mut self, status: &str, kind: Kind) -> Self {
-        let mut headers = json!({
-            "etag": {"description": "The version of the resource, as an entity tag.", "schema": {"type": "string"}},
-            "x-fleetway-revision": {"description": "The revision that holds the write. Absent on a dry run.", "schema": {"type": "string"}},
-        });
-        if let (Value::Object(headers), "201") = (&mut headers, status) {
-            let location =
-                json!({"description": "Where the resource is.", "schema": {"type": "string"}});
-            headers.insert("location".to_owned(), location);
-        }
         let description = match status {
             "201" => "Created: the document, with `meta.revision` the revision that holds it.",
             _ => {
@@ -214,10 +209,29 @@ impl Description {
             status.to_owned(),
             json!({
                 "description": description,
-                "headers": headers,
                 "content": content(&document_types(), &schema(kind.as_str())),
             }),
         );
+        let written = self
+            .header(status, etag())
+            .header(status, revision_header());
+        if status == "201" {
+            written.header(status, ("location", "Where the resource is."))
+        } else {
+            written
+        }
+    }
+
+    /// A header of an answer there is.
+    fn header(mut self, status: &str, (name, description): (&str, &str)) -> Self {
+        let Some(Value::Object(answer)) = self.responses.get_mut(status) else {
+            return self;
+        };
+        let headers = answer.entry("headers").or_insert_with(|| json!({}));
+        if let Value::Object(headers) = headers {
+            let header = json!({"description": description, "schema": {"type": "string"}});
+            headers.insert(name.to_owned(), header);
+        }
         self
     }
 
@@ -285,6 +299,17 @@ impl Description {
         }
         operation
     }
+}
+
+const fn etag() -> (&'static str, &'static str) {
+    ("etag", "The version of the resource, as an entity tag.")
+}
+
+const fn revision_header() -> (&'static str, &'static str) {
+    (
+        "x-fleetway-revision",
+        "The revision that holds the write. Absent on a dry run.",
+    )
 }
 
 fn content(types: &[&str], schema: &Value) -> Value {

@@ -33,6 +33,33 @@ fn every_endpoint_is_documented_and_nothing_else() {
 }
 
 #[test]
+fn the_headers_of_answers_are_documented() {
+    let document = document().unwrap();
+    for (path, method, status, names) in [
+        ("/v1/routes/{name}", "get", "200", "etag"),
+        ("/v1/routes/{name}", "get", "304", "etag"),
+        (
+            "/v1/routes/{name}",
+            "put",
+            "200",
+            "etag x-fleetway-revision",
+        ),
+        (
+            "/v1/routes/{name}",
+            "put",
+            "201",
+            "etag location x-fleetway-revision",
+        ),
+        ("/v1/routes/{name}", "delete", "200", "x-fleetway-revision"),
+        ("/v1/transactions", "post", "200", "x-fleetway-revision"),
+    ] {
+        let headers = &document["paths"][path][method]["responses"][status]["headers"];
+        let found: Vec<String> = keys(headers).into_iter().collect();
+        assert_eq!(found.join(" "), names, "{method} {path} {status}");
+    }
+}
+
+#[test]
 fn every_reference_has_a_schema_and_every_schema_is_referred_to() {
     fn collect(value: &Value, found: &mut BTreeSet<String>) {
         match value {

@@ -1,11 +1,12 @@
 //! `apply`: files → one transaction → what became of each resource.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fleetway_api::{
-    Id,
+    FieldError, Id,
     client::{Client, ClientError},
-    document,
+    document::{self, Document, Faulty},
+    files::Located,
     rest::{Operation, OperationResult, Outcome, TransactionRequest, TransactionResponse},
 };
 use serde_json::Value;
@@ -13,32 +14,26 @@ use uuid::Uuid;
 
 use crate::{
     args::{Apply, Write},
+    exit::Faults,
     input::Input,
     live,
     output::{Colour, Output},
 };
 
 pub(crate) async fn run(client: &Client, args: &Apply, output: &mut Output) -> anyhow::Result<()> {
-    let input = Input::read(&args.files.files)?;
-    let operations = input
-        .documents
-        .iter()
-        .map(|(_, document, _)| Operation {
-            put: Some(document::write(&document.message, None)),
-            if_version: document.if_version.map(|version| version.to_string()),
-            ..Operation::default()
-        })
-        .collect();
-    let response =
-        transact(client, operations, &args.write)
-            .await
-            .map_err(|error| match error {
-                ClientError::Problem(mut problem) => {
-                    problem.errors = input.locate(problem.errors);
-                    ClientError::Problem(problem)
-                }
-                other => other,
-            })?;
+    let input = match Input::try_read(&args.files.files)? {
+        Ok(input) => input,
+        Err(faulty) => return Err(all_faults(client, args, faulty).await.into()),
+    };
+    let response = transact(client, operations(&input, args), &args.write)
+        .await
+        .map_err(|error| match error {
+            ClientError::Problem(mut problem) => {
+                problem.errors = input.locate(problem.errors);
+                ClientError::Problem(problem)
+            }
+            other => other,
+        })?;
     let wanted: BTreeMap<&Id, Value> = input
         .documents
         .iter()
@@ -46,6 +41,42 @@ pub(crate) async fn run(client: &Client, args: &Apply, output: &mut Output) -> a
         .collect();
     report(client, &response, &wanted, output).await?;
     live::wait(client, &args.write.wait, &response, output).await
+}
+
+fn operations(input: &Input, args: &Apply) -> Vec<Operation> {
+    let version = |document: &Document| document.if_version.filter(|_| !args.overwrite);
+    let put = |(_, document, _): &Located| Operation {
+        put: Some(document::write(&document.message, None)),
+        if_version: version(document).map(|version| version.to_string()),
+        ..Operation::default()
+    };
+    input.documents.iter().map(put).collect()
+}
+
+/// The faults of the files, and what the server has against the documents without: all at once.
+async fn all_faults(client: &Client, args: &Apply, faulty: Faulty<Located>) -> Faults {
+    let input = Input {
+        documents: faulty.valid,
+    };
+    let mut all = faulty.faults;
+    let mut operations = operations(&input, args);
+    operations.extend(faulty.invalid.into_iter().map(|document| Operation {
+        // What cannot be read may be anything; the server need not say more of it.
+        put: Some(document),
+        ..Operation::default()
+    }));
+    let request = TransactionRequest {
+        message: String::new(),
+        operations,
+    };
+    // A server that does not answer does not take the files' own faults away.
+    if let Err(ClientError::Problem(problem)) = client.transaction(&request, true, None).await {
+        let valid: BTreeSet<String> = input.ids().map(Id::to_string).collect();
+        let of_valid = |fault: &FieldError| valid.contains(&fault.resource);
+        let more = problem.errors.into_iter().filter(of_valid).collect();
+        all.extend(input.locate(more));
+    }
+    all.into()
 }
 
 /// Sends a transaction that is made once, however often it has to be sent.

@@ -17,6 +17,9 @@ use crate::{
 
 pub(crate) async fn run(client: &Client, args: &Get, output: &mut Output) -> anyhow::Result<()> {
     let what = args.kind.to_ascii_lowercase();
+    if args.plain && output.is_table() {
+        anyhow::bail!("--plain is of documents: give -o yaml or -o json with it");
+    }
     match what.as_str() {
         "nodes" | "node" | "proxies" | "proxy" => nodes(client, args, output).await,
         "revisions" | "revision" => log(client, args, output).await,
@@ -58,7 +61,10 @@ async fn lists(
             Some(all) => all.items.extend(page.items),
         }
     }
-    let Some(page) = all else { return Ok(()) };
+    let Some(mut page) = all else { return Ok(()) };
+    if args.plain {
+        page.items.iter_mut().for_each(without_meta);
+    }
     match output.format() {
         Some(Format::Json) => output.body(&page),
         // A stream of documents, as files hold them.
@@ -81,13 +87,24 @@ async fn named(client: &Client, args: &Get, output: &mut Output) -> anyhow::Resu
     for id in targets(&words)? {
         items.push(client.get(&id).await?);
     }
+    if args.plain {
+        items.iter_mut().for_each(without_meta);
+    }
     match output.format() {
         Some(format) => output.write(&document::to_text(&items, format)),
         None => documents(&items, output),
     }
 }
 
+/// Leaves out what a read adds: the version, which a write takes as a condition, and the rest.
+fn without_meta(document: &mut Value) {
+    if let Value::Object(fields) = document {
+        fields.shift_remove("meta");
+    }
+}
+
 async fn nodes(client: &Client, args: &Get, output: &mut Output) -> anyhow::Result<()> {
+    not_plain(args)?;
     if args.label.is_some() {
         anyhow::bail!("nodes have no labels: select them with --fleet");
     }
@@ -115,6 +132,11 @@ async fn nodes(client: &Client, args: &Get, output: &mut Output) -> anyhow::Resu
     }
 }
 
+fn not_plain(args: &Get) -> anyhow::Result<()> {
+    anyhow::ensure!(!args.plain, "--plain is of resources: leave it out");
+    Ok(())
+}
+
 fn page_of(items: Vec<Node>) -> Page<Node> {
     Page {
         items,
@@ -124,6 +146,7 @@ fn page_of(items: Vec<Node>) -> Page<Node> {
 }
 
 async fn log(client: &Client, args: &Get, output: &mut Output) -> anyhow::Result<()> {
+    not_plain(args)?;
     if args.label.is_some() || args.fleet.is_some() {
         anyhow::bail!("revisions are selected by number only: leave --label and --fleet out");
     }

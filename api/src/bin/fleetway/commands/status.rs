@@ -74,9 +74,7 @@ pub(super) fn table(nodes: &[Node], output: &mut Output) -> anyhow::Result<()> {
                 NodeState::Pending => Colour::Change,
                 NodeState::Rejected | NodeState::Disconnected => Colour::Bad,
             };
-            let error = node.last_error.as_ref().map_or_else(String::new, |error| {
-                format!("revision {}: {}", error.revision, error.message)
-            });
+            let error = faults(node, nodes);
             vec![
                 Cell::new(node.id.as_str()),
                 Cell::new(node.fleet.as_str()),
@@ -98,6 +96,29 @@ pub(super) fn table(nodes: &[Node], output: &mut Output) -> anyhow::Result<()> {
         "LAST ERROR",
     ];
     table::print(output, &headings, &rows)
+}
+
+/// What is wrong with a node: its refusal, others of its id, faults of its stream.
+fn faults(node: &Node, nodes: &[Node]) -> String {
+    let mut all = Vec::new();
+    if let Some(error) = &node.last_error {
+        all.push(format!("revision {}: {}", error.revision, error.message));
+    }
+    let same = nodes
+        .iter()
+        .filter(|other| other.connected && other.id == node.id)
+        .count();
+    if node.connected && same > 1 {
+        all.push(format!(
+            "{same} streams with this id: give each node its own"
+        ));
+    }
+    match node.protocol_errors {
+        0 => {}
+        1 => all.push("1 protocol error".to_owned()),
+        many => all.push(format!("{many} protocol errors")),
+    }
+    all.join("; ")
 }
 
 /// `3 nodes: 2 live, 1 rejected; the newest revision is 42`.
@@ -130,15 +151,30 @@ fn summary(page: &Page<Node>) -> String {
 mod tests {
     use super::*;
 
+    fn node(state: &str) -> Node {
+        serde_json::from_value(serde_json::json!({
+            "id": "a", "fleet": "blue", "address": "127.0.0.1:1", "build": "x",
+            "connected": true, "since": "2026-01-01T00:00:00Z", "state": state,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn nodes_of_one_id_and_protocol_errors_are_shown() {
+        let mut nodes = vec![node("LIVE"), node("LIVE"), node("LIVE")];
+        nodes[0].protocol_errors = 2;
+        nodes[2].id = "b".into();
+        let same = "2 streams with this id: give each node its own";
+        assert_eq!(
+            faults(&nodes[0], &nodes),
+            format!("{same}; 2 protocol errors")
+        );
+        assert_eq!(faults(&nodes[1], &nodes), same);
+        assert_eq!(faults(&nodes[2], &nodes), "");
+    }
+
     #[test]
     fn the_summary_counts_the_nodes_by_state() {
-        let node = |state: &str| -> Node {
-            serde_json::from_value(serde_json::json!({
-                "id": "a", "fleet": "blue", "address": "127.0.0.1:1", "build": "x",
-                "connected": true, "since": "2026-01-01T00:00:00Z", "state": state,
-            }))
-            .unwrap()
-        };
         let mut page = Page {
             items: vec![node("LIVE"), node("REJECTED"), node("LIVE")],
             next_page_token: None,

@@ -2,14 +2,22 @@
 
 use std::sync::Arc;
 
-use fleetway_api::{Change, Entry, ResourceSet};
+use fleetway_api::{Change, Entry, Invalid, ResourceSet};
 
 use crate::{args::Validate, exit::Faults, input::Input, output::Output};
 
-const HINT: &str = "Each resource is valid by itself, but they do not fit together. If what they refer to is elsewhere, add its files with -f, give --each, or check against the server with `fleetway apply --dry-run`";
+const HINT: &str = "Resources that are valid by themselves do not fit together. If what they refer to is elsewhere, add its files with -f, give --each, or check against the server with `fleetway apply --dry-run`";
 
 pub(crate) fn run(args: &Validate, output: &mut Output) -> anyhow::Result<()> {
-    let input = Input::read(&args.files.files)?;
+    let (input, mut faults, invalid) = match Input::try_read(&args.files.files)? {
+        Ok(input) => (input, Vec::new(), Invalid::default()),
+        Err(faulty) => {
+            let documents = faulty.valid;
+            let invalid = Invalid::of(&faulty.invalid);
+            (Input { documents }, faulty.faults, invalid)
+        }
+    };
+    let mut hint = "";
     if !args.each {
         let changes = input
             .documents
@@ -21,13 +29,14 @@ pub(crate) fn run(args: &Validate, output: &mut Output) -> anyhow::Result<()> {
                 }))
             })
             .collect();
-        if let Err(rejection) = ResourceSet::default().apply(changes) {
-            return Err(Faults {
-                all: input.locate(rejection.errors),
-                hint: HINT,
-            }
-            .into());
+        let together = input.locate(ResourceSet::default().faults(changes, &invalid));
+        if !together.is_empty() {
+            hint = HINT;
         }
+        faults.extend(together);
+    }
+    if !faults.is_empty() {
+        return Err(Faults { all: faults, hint }.into());
     }
     let ids: Vec<_> = input.ids().cloned().collect();
     if !output.is_table() {
