@@ -85,7 +85,7 @@ impl Apply for Arc<Runtime> {
         let next = Arc::new(self.live.load().next(update, now_ms(), workers));
         // Bound before the swap: what cannot be bound refuses the whole configuration.
         let plan = sockets.plan(&next, workers)?;
-        let (revision, origin) = (next.revision, format!("{:?}", next.origin));
+        let (revision, origin) = (next.revision, next.origin.to_string());
         self.live.swap(next);
         let mut opens: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
         for (name, bound) in plan.open {

@@ -4,7 +4,7 @@ mod build;
 mod live;
 mod version;
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{fmt, future::Future, net::SocketAddr, sync::Arc};
 
 use fleetway_api::{self as api, FieldError, HttpListener, Id, Name, Resource, ResourceSet, Route};
 use imbl::OrdMap;
@@ -33,6 +33,17 @@ pub enum Origin {
     Disk,
     /// A folder of resource files.
     Folder(Arc<str>),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nowhere => f.write_str("nowhere"),
+            Self::Server(server) => f.write_str(server),
+            Self::Disk => f.write_str("disk"),
+            Self::Folder(folder) => f.write_str(folder),
+        }
+    }
 }
 
 /// A configuration to be put in force, whole or not at all.
