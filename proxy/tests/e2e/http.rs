@@ -1,4 +1,4 @@
-//! HTTP through a proxy process: routing, rewriting, framing, ends.
+//! HTTP through a proxy process: routing, rewriting, framing, time-outs.
 
 use std::time::Duration;
 
@@ -9,58 +9,6 @@ use tokio::{
 };
 
 use crate::support::{Proxy, Server, Upstream, ask, documents, exchange};
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopping_proxy_finishes_what_is_in_flight_and_exits_cleanly() {
-    let (finish, held) = std::sync::mpsc::channel::<()>();
-    let held = std::sync::Mutex::new(held);
-    let slow = Upstream::answering(move |_, _| {
-        // A blocking answer stands for a slow one; what else runs goes on on another thread.
-        tokio::task::block_in_place(|| held.lock().expect("one request").recv()).expect("word");
-        http::Response::new("finished".to_owned())
-    })
-    .await;
-    let server = Server::start().await;
-    let mut proxy = Proxy::of(&server, "p1", "blue").await;
-    let all = [
-        documents::listener("web"),
-        documents::cluster("slow", slow.address),
-        documents::forward("r", "/", "slow"),
-    ];
-    server.client().commit_live(&all, 1).await;
-    let web = proxy.listener("web").await;
-    let mut stream = TcpStream::connect(web).await.expect("a connection");
-    stream
-        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-        .await
-        .expect("sent");
-    crate::support::eventually("the request is in flight", async || {
-        let (_, metrics) = proxy.page("/metrics").await;
-        metrics
-            .contains("fleetway_cluster_requests_active{cluster=\"slow\"} 1")
-            .then_some(())
-    })
-    .await;
-    proxy.terminate();
-    let ready = format!("http://{}/readyz", proxy.admin);
-    crate::support::eventually("it is stopping", async || {
-        let answer = reqwest::get(&ready).await;
-        (!answer.is_ok_and(|answer| answer.status().is_success())).then_some(())
-    })
-    .await;
-    finish.send(()).expect("a request that waits");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("an answer");
-    assert!(
-        answer.starts_with("HTTP/1.1 200 ") && answer.contains("finished"),
-        "{answer}"
-    );
-    assert!(
-        answer.to_ascii_lowercase().contains("connection: close"),
-        "{answer}"
-    );
-    assert_eq!(proxy.ended(Duration::from_secs(10)).await, Some(0));
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_of_the_admin_page_cannot_hold_up_the_end() {

@@ -25,6 +25,24 @@ async fn held() -> (Upstream, mpsc::Sender<()>) {
     (upstream, release)
 }
 
+/// A proxy with these flags before such an upstream; where it listens.
+async fn serving_slowly(flags: &[&str]) -> (Slow, Proxy, mpsc::Sender<()>, SocketAddr) {
+    let (upstream, release) = held().await;
+    let server = Server::start().await;
+    let proxy = Proxy::with(&server, "p1", "blue", flags).await;
+    let all = [
+        documents::listener("web"),
+        documents::cluster("slow", upstream.address),
+        documents::forward("r", "/", "slow"),
+    ];
+    server.client().commit_live(&all, 1).await;
+    let web = proxy.listener("web").await;
+    ((server, upstream), proxy, release, web)
+}
+
+/// What has to live on beside the proxy.
+type Slow = (Server, Upstream);
+
 async fn in_flight(proxy: &Proxy) {
     eventually("the request is in flight", async || {
         let (_, metrics) = proxy.page("/metrics").await;
@@ -102,17 +120,32 @@ async fn a_listener_whose_address_changes_is_at_the_new_one_only() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopping_proxy_finishes_what_is_in_flight_and_exits_cleanly() {
+    let (_server, mut proxy, release, web) = serving_slowly(&[]).await;
+    let mut stream = TcpStream::connect(web).await.expect("a connection");
+    stream.write_all(GET.as_bytes()).await.expect("sent");
+    in_flight(&proxy).await;
+    proxy.terminate();
+    let ready = format!("http://{}/readyz", proxy.admin);
+    eventually("it is stopping", async || {
+        let answer = reqwest::get(&ready).await;
+        (!answer.is_ok_and(|answer| answer.status().is_success())).then_some(())
+    })
+    .await;
+    release.send(()).expect("a request that waits");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.contains("finished"),
+        "{answer}"
+    );
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    assert_eq!(proxy.ended(Duration::from_secs(10)).await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopping_proxy_sends_goaway_and_finishes_the_streams_that_are_open() {
-    let (slow, release) = held().await;
-    let server = Server::start().await;
-    let mut proxy = Proxy::of(&server, "p1", "blue").await;
-    let all = [
-        documents::listener("web"),
-        documents::cluster("slow", slow.address),
-        documents::forward("r", "/", "slow"),
-    ];
-    server.client().commit_live(&all, 1).await;
-    let web = proxy.listener("web").await;
+    let (_server, mut proxy, release, web) = serving_slowly(&[]).await;
     let stream = TcpStream::connect(web).await.expect("a connection");
     let (client, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
     let connection = tokio::spawn(connection);
@@ -151,16 +184,8 @@ async fn a_stopping_proxy_sends_goaway_and_finishes_the_streams_that_are_open() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_in_flight_is_cut_off_when_the_time_to_drain_is_over() {
-    let (slow, _release) = held().await;
-    let server = Server::start().await;
-    let mut proxy = Proxy::with(&server, "p1", "blue", &["--drain-timeout", "50ms"]).await;
-    let all = [
-        documents::listener("web"),
-        documents::cluster("slow", slow.address),
-        documents::forward("r", "/", "slow"),
-    ];
-    server.client().commit_live(&all, 1).await;
-    let web = proxy.listener("web").await;
+    let flags = ["--drain-timeout", "50ms"];
+    let (_server, mut proxy, _release, web) = serving_slowly(&flags).await;
     let mut stream = TcpStream::connect(web).await.expect("a connection");
     stream.write_all(GET.as_bytes()).await.expect("sent");
     in_flight(&proxy).await;
