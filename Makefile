@@ -1,5 +1,5 @@
 # Each target is a thin name for one command.
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench bench-peers clean
 
 # The whole of it on loopback, with real requests through it. Ctrl-C stops it.
 run:
@@ -17,6 +17,11 @@ lint:
 
 bench:
 	cargo bench --workspace
+
+# Beside other proxies, whichever of them are installed; see proxy/benches/peers/README.md.
+bench-peers:
+	cargo build --release --package fleetway-proxy --bin fleetway-proxy
+	proxy/benches/peers/run.py --scenarios all --seconds 3 --json target/bench-peers/results.json
 
 clean:
 	cargo clean

@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""Side-by-side benchmark of proxies.
+
+  run.py --peers envoy,nginx,haproxy --scenarios h1_1k,h1_64k --seconds 5 --repeats 3 --json out.json
+  run.py --report out.json           only prints the table of an earlier run
+  run.py --list
+
+The proxy alone runs on one CPU, the load generator and the backend on another. Peers are interleaved (A B C A B C ...).
+The table gives, for each scenario and figure, each peer's median with min..max, and the ratio to the first --base peer.
+--json keeps every sample and is added to if it exists, so that a long run can be done in parts.
+"""
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import measure  # noqa: E402
+import peers as P  # noqa: E402
+import scenarios as S  # noqa: E402
+
+
+def fmt(x):
+    return f"{x:.0f}" if x >= 1000 else f"{x:.1f}" if x >= 10 else f"{x:.2f}"
+
+
+def table(samples, base, spread=True):
+    names, order = [], []
+    for r in samples:
+        if r["peer"] not in names:
+            names.append(r["peer"])
+        if r["scenario"] not in order:
+            order.append(r["scenario"])
+    names.sort(key=lambda n: (list(P.REGISTRY).index(n) if n in P.REGISTRY else 99))
+    order.sort(key=lambda n: list(S.SCENARIOS).index(n) if n in S.SCENARIOS else 999)
+    out = ["| scenario | figure | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 2)]
+    for sc in order:
+        figs = S.SCENARIOS[sc].figures if sc in S.SCENARIOS else ()
+        for fig, better in figs:
+            row, vals = [], {}
+            for n in names:
+                v = [r["figures"][fig] for r in samples if r["scenario"] == sc and r["peer"] == n and fig in r["figures"]]
+                if v:
+                    vals[n] = statistics.median(v), min(v), max(v)
+            if not vals:
+                continue
+            ref = vals.get(base, (None,))[0]
+            proxies = [v[0] for n, v in vals.items() if n not in ("direct", "tcp-relay")]
+            best = (min if better == "low" else max)(proxies) if proxies else None
+            for n in names:
+                if n not in vals:
+                    row.append("–")
+                    continue
+                m, lo, hi = vals[n]
+                t = f"**{fmt(m)}**" if m == best else fmt(m)
+                if spread:
+                    t += f" <sub>{fmt(lo)}..{fmt(hi)}</sub>"
+                if ref:
+                    t += f" ({m / ref:.2f}×)"
+                row.append(t)
+            out.append(f"| {sc} | {fig} ({better}) | " + " | ".join(row) + " |")
+    return "\n".join(out)
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("--peers", default="direct,tcp-relay,envoy,nginx,haproxy,ours")
+    a.add_argument("--scenarios", default="h1_1k")
+    a.add_argument("--seconds", type=float, default=5)
+    a.add_argument("--repeats", type=int, default=3)
+    a.add_argument("--json", type=Path)
+    a.add_argument("--base", default="envoy")
+    a.add_argument("--report", type=Path)
+    a.add_argument("--no-spread", action="store_true")
+    a.add_argument("--list", action="store_true")
+    o = a.parse_args()
+    if o.list:
+        print("peers:    ", ", ".join(P.REGISTRY), "(and BENCH_CMD_<name>)")
+        for n, f in S.SCENARIOS.items():
+            print(f"  {n:15} {f.__doc__ or ''}")
+        return
+    if o.report:
+        print(table(json.loads(o.report.read_text())["samples"], o.base, not o.no_spread))
+        return
+    os.sched_setaffinity(0, {measure.LOAD_CPU})
+    ps = [P.get(n) for n in o.peers.split(",")]
+    names = list(S.SCENARIOS) if o.scenarios == "all" else o.scenarios.split(",")
+    for n in names:
+        if n not in S.SCENARIOS:
+            raise SystemExit(f"unknown scenario {n}; --list shows them")
+    data = json.loads(o.json.read_text()) if o.json and o.json.exists() else {"samples": []}
+    load1 = os.getloadavg()[0]
+    if load1 > 0.7:
+        print(f"warning: load average {load1}: figures will be noisy", file=sys.stderr)
+    data.setdefault("runs", []).append({"at": time.strftime("%FT%TZ", time.gmtime()), "seconds": o.seconds, "load1": load1,
+                                        "kernel": platform.release(), "cpus": os.cpu_count()})
+    mine, skip = [], set()
+    try:
+        for sc in names:
+            for rep in range(o.repeats):
+                for p in ps:
+                    if (sc, p.name) in skip:
+                        continue
+                    try:
+                        fig = S.SCENARIOS[sc](p, o.seconds)
+                    except measure.Unsupported as e:
+                        skip.add((sc, p.name))
+                        print(f"{sc:14} {p.name:16} - ({e})", file=sys.stderr)
+                        continue
+                    except Exception as e:  # one bad run does not end the others
+                        print(f"{sc:14} {p.name:16} FAILED {e}", file=sys.stderr)
+                        if rep == 0:
+                            skip.add((sc, p.name))
+                        continue
+                    r = {"scenario": sc, "peer": p.name, "rep": rep, "at": time.time(), "figures": fig}
+                    mine.append(r)
+                    data["samples"].append(r)
+                    shown = {k: round(v, 2) for k, v in fig.items() if k in
+                             ("cpu_us", "user_us", "sys_us", "cpu0_us", "cpu_pct", "rps", "p50_us", "p99_us", "steal_pct", "rss_mb", "conn_kb", "startup_ms")}
+                    print(f"{sc:14} {p.name:16} {shown}", file=sys.stderr, flush=True)
+            if o.json:
+                o.json.write_text(json.dumps(data, indent=1))
+    finally:
+        S.stop_backends()
+    print(table(mine, o.base, not o.no_spread))
+
+
+if __name__ == "__main__":
+    main()
