@@ -67,7 +67,7 @@ impl ReadBuffer {
         io: &mut I,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        if self.bytes.capacity() == 0 {
+        if self.bytes.capacity() == 0 && self.next == READ_INITIAL {
             self.bytes = take_read_buffer();
         } else if self.bytes.capacity() - self.bytes.len() < self.next / 4 {
             self.bytes.reserve(self.next);
@@ -79,6 +79,13 @@ impl ReadBuffer {
             self.next = (self.next * 2).min(READ_MAX);
         }
         Poll::Ready(Ok(read))
+    }
+
+    /// Makes the next read large enough for so many bytes that are known to come, up to the largest
+    /// read: a body then takes few calls, not one for each doubling.
+    pub(super) fn expect(&mut self, bytes: u64) {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.next = self.next.max(bytes.min(READ_MAX));
     }
 
     /// Gives the memory back to the thread's pool; to be called when the connection idles.
@@ -324,9 +331,26 @@ impl WriteBuffer {
 mod tests {
     use std::future::poll_fn;
 
-    use tokio::io::duplex;
+    use tokio::io::{AsyncWriteExt as _, duplex};
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_read_is_as_large_as_what_is_known_to_come() {
+        let (mut writer, mut io) = duplex(READ_MAX);
+        let sent: Vec<u8> = (0..50_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+        writer.write_all(&sent).await.unwrap();
+        let mut buffer = ReadBuffer::new();
+        let first = poll_fn(|cx| buffer.poll_read(&mut io, cx)).await.unwrap();
+        assert_eq!(first, READ_INITIAL);
+        // Still in use, as a frame is that waits to be written.
+        let frame = buffer.bytes.split_to(first);
+        let left = sent.len() - first;
+        buffer.expect(left as u64);
+        let rest = poll_fn(|cx| buffer.poll_read(&mut io, cx)).await.unwrap();
+        assert_eq!(rest, left);
+        assert!([&frame[..], &buffer.bytes[..]].concat() == sent);
+    }
 
     #[tokio::test]
     async fn what_was_written_is_let_go_though_the_buffer_never_runs_empty() {

@@ -99,6 +99,9 @@ where
                 Ok(Decoded::More) => {}
                 decoded => return Poll::Ready(decoded),
             }
+            if let Some(left) = self.decoder.remaining() {
+                wire.read.expect(left);
+            }
             match ready!(wire.read.poll_read(&mut wire.io, cx)) {
                 Ok(0) => {
                     return Poll::Ready(self.decoder.end_of_stream().map(|()| Decoded::End));
