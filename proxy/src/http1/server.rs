@@ -328,8 +328,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         self.head = asked.head;
         let request = self.request(head, asked);
         let response = {
-            let future = pin!(service(request));
-            self.answer(future).await
+            // Boxed, so that a connection without a request does not hold the room for one.
+            let mut future = Box::pin(service(request));
+            self.answer(future.as_mut()).await
         };
         let response = match response {
             Ok(response) => response,
