@@ -4,12 +4,13 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "fleetway/v1/common.proto",
     "fleetway/v1/listener.proto",
     "fleetway/v1/route.proto",
     "fleetway/v1/cluster.proto",
     "fleetway/v1/endpoints.proto",
+    "fleetway/v1/secret.proto",
     "fleetway/v1/revision.proto",
 ];
 
@@ -29,6 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     prost_build::Config::new()
         .extern_path(".google.protobuf.Duration", "crate::Duration")
         .btree_map(["."])
+        // Written by hand: what is private shows in no log.
+        .skip_debug([".fleetway.v1.Certificate"])
         .compile_fds(descriptors)?;
     pbjson_build::Builder::new()
         .register_descriptors(&encoded)?

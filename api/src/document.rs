@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, map::Entry};
 use serde_path_to_error::Segment;
 
-use crate::{FieldError, Id, Kind, Name, Resource};
+use crate::{FieldError, Id, Kind, Name, Resource, resource::redacted};
 
 /// How a document is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +89,7 @@ pub fn parse_one(text: &str, format: Format) -> Result<Value, FieldError> {
 /// When it has no kind or its name is none.
 pub fn id_of(message: &v1::Resource) -> Result<Id, FieldError> {
     let (kind, name) = match &message.kind {
+        Some(v1::resource::Kind::Secret(message)) => (Kind::Secret, &message.name),
         Some(v1::resource::Kind::Cluster(message)) => (Kind::Cluster, &message.name),
         Some(v1::resource::Kind::Endpoints(message)) => (Kind::Endpoints, &message.name),
         Some(v1::resource::Kind::Listener(message)) => (Kind::Listener, &message.name),
@@ -124,6 +125,7 @@ pub fn read(
     });
     let message = match kind {
         None => Err(Vec::new()),
+        Some(Kind::Secret) => shape(fields).map(v1::resource::Kind::Secret),
         Some(Kind::Cluster) => shape(fields).map(v1::resource::Kind::Cluster),
         Some(Kind::Endpoints) => shape(fields).map(v1::resource::Kind::Endpoints),
         Some(Kind::Listener) => shape(fields).map(v1::resource::Kind::Listener),
@@ -209,10 +211,12 @@ pub fn read_all(text: &str, format: Format, place: &str) -> Result<Vec<Valid>, F
     }
 }
 
-/// The document of a resource: `kind`, its fields, and `meta` if given.
+/// The document of a resource: `kind`, its fields, and `meta` if given. A secret is written without
+/// its private parts.
 #[must_use]
 pub fn write(message: &v1::Resource, meta: Option<&v1::Meta>) -> Value {
     let (kind, body) = match &message.kind {
+        Some(v1::resource::Kind::Secret(message)) => (Kind::Secret, to_value(&redacted(message))),
         Some(v1::resource::Kind::Cluster(message)) => (Kind::Cluster, to_value(message)),
         Some(v1::resource::Kind::Endpoints(message)) => (Kind::Endpoints, to_value(message)),
         Some(v1::resource::Kind::Listener(message)) => (Kind::Listener, to_value(message)),
@@ -258,7 +262,7 @@ fn take_kind(
     let text = match fields.shift_remove("kind") {
         None if expected.is_some() => return expected,
         None => {
-            fault("is missing: write Listener, Route, Cluster or Endpoints".to_owned());
+            fault("is missing: write Listener, Route, Cluster, Endpoints or Secret".to_owned());
             return None;
         }
         Some(Value::String(text)) => text,
@@ -269,7 +273,7 @@ fn take_kind(
     };
     let Ok(kind) = text.parse::<Kind>() else {
         fault(format!(
-            "\"{text}\" is not Listener, Route, Cluster or Endpoints"
+            "\"{text}\" is not Listener, Route, Cluster, Endpoints or Secret"
         ));
         return expected;
     };

@@ -8,6 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// A kind of resource. The order is the one in which changes are sent and applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
+    /// [`crate::Secret`]
+    Secret,
     /// [`crate::Cluster`]
     Cluster,
     /// [`crate::Endpoints`]
@@ -20,12 +22,19 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Self; 4] = [Self::Cluster, Self::Endpoints, Self::Listener, Self::Route];
+    pub const ALL: [Self; 5] = [
+        Self::Secret,
+        Self::Cluster,
+        Self::Endpoints,
+        Self::Listener,
+        Self::Route,
+    ];
 
     /// The name in a document's `kind`: `Route`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Secret => "Secret",
             Self::Cluster => "Cluster",
             Self::Endpoints => "Endpoints",
             Self::Listener => "Listener",
@@ -37,6 +46,7 @@ impl Kind {
     #[must_use]
     pub const fn plural(self) -> &'static str {
         match self {
+            Self::Secret => "secrets",
             Self::Cluster => "clusters",
             Self::Endpoints => "endpoints",
             Self::Listener => "listeners",
@@ -48,6 +58,7 @@ impl Kind {
     #[must_use]
     pub const fn type_url(self) -> &'static str {
         match self {
+            Self::Secret => type_url::SECRET,
             Self::Cluster => type_url::CLUSTER,
             Self::Endpoints => type_url::ENDPOINTS,
             Self::Listener => type_url::LISTENER,
@@ -89,7 +100,9 @@ impl FromStr for Kind {
                     .then_some(Self::Endpoints)
             })
             .ok_or_else(|| {
-                format!("unknown kind \"{text}\": write Listener, Route, Cluster or Endpoints")
+                format!(
+                    "unknown kind \"{text}\": write Listener, Route, Cluster, Endpoints or Secret"
+                )
             })
     }
 }

@@ -22,9 +22,10 @@ pub use error::{FieldError, Rejection};
 pub use fleetway_proto as proto;
 pub use kind::{Id, Kind, Name, NameError};
 pub use resource::{
-    Action, Captures, Cluster, Common, DirectResponse, Endpoint, Endpoints, Fleets, Forward,
-    HeaderMatch, HostPattern, HttpListener, Listener, PathMatch, PathRewrite, QueryMatch, Redirect,
-    RedirectPath, Resource, Rewrite, Route, Segment, Template, ValueMatch, WeightedCluster,
+    Action, CaBundle, Captures, Certificate, CertificateFacts, Cluster, Common, DirectResponse,
+    Endpoint, Endpoints, Fleets, Forward, HeaderMatch, HostPattern, HttpListener, Listener,
+    ListenerTls, PathMatch, PathRewrite, QueryMatch, Redirect, RedirectPath, Resource, Rewrite,
+    Role, Route, Secret, SecretKind, Segment, Template, ValueMatch, WeightedCluster,
     decode_message,
 };
 pub use set::{Change, Entry, Invalid, ResourceSet};

@@ -82,7 +82,7 @@ type Shared<T> = std::sync::Arc<Entry<T>>;
 /// An immutable set of resources that are valid together.
 #[derive(Debug)]
 pub struct ResourceSet<T> {
-    kinds: [OrdMap<Name, Shared<T>>; 4],
+    kinds: [OrdMap<Name, Shared<T>>; Kind::ALL.len()],
     /// Who refers to a resource. Nobody: no entry.
     referrers: HashMap<Id, OrdSet<Id>>,
     /// Who claims what, by hash. One claimant is the rule; more are told apart when they meet.
@@ -119,8 +119,9 @@ impl<T> ResourceSet<T> {
     /// All resources of one kind, by name.
     #[must_use]
     pub fn of(&self, kind: Kind) -> &OrdMap<Name, Shared<T>> {
-        let [clusters, endpoints, listeners, routes] = &self.kinds;
+        let [secrets, clusters, endpoints, listeners, routes] = &self.kinds;
         match kind {
+            Kind::Secret => secrets,
             Kind::Cluster => clusters,
             Kind::Endpoints => endpoints,
             Kind::Listener => listeners,
@@ -151,8 +152,9 @@ impl<T> ResourceSet<T> {
     }
 
     fn of_mut(&mut self, kind: Kind) -> &mut OrdMap<Name, Shared<T>> {
-        let [clusters, endpoints, listeners, routes] = &mut self.kinds;
+        let [secrets, clusters, endpoints, listeners, routes] = &mut self.kinds;
         match kind {
+            Kind::Secret => secrets,
             Kind::Cluster => clusters,
             Kind::Endpoints => endpoints,
             Kind::Listener => listeners,
@@ -213,9 +215,9 @@ impl<T> ResourceSet<T> {
 
     fn index(&mut self, resource: &Resource) {
         let id = resource.id();
-        resource.references(|kind, name, _| {
+        resource.references(|role, name, _| {
             self.referrers
-                .entry(Id::new(kind, name.clone()))
+                .entry(Id::new(role.kind(), name.clone()))
                 .or_default()
                 .insert(id.clone());
         });
@@ -229,8 +231,8 @@ impl<T> ResourceSet<T> {
 
     fn unindex(&mut self, resource: &Resource) {
         let id = resource.id();
-        resource.references(|kind, name, _| {
-            let target = Id::new(kind, name.clone());
+        resource.references(|role, name, _| {
+            let target = Id::new(role.kind(), name.clone());
             if let Some(referrers) = self.referrers.get_mut(&target) {
                 referrers.remove(&id);
                 if referrers.is_empty() {
@@ -327,8 +329,8 @@ impl<T> ResourceSet<T> {
         invalid: &Invalid,
         errors: &mut Vec<FieldError>,
     ) {
-        resource.references(|kind, name, field| {
-            let target = Id::new(kind, name.clone());
+        resource.references(|role, name, field| {
+            let target = Id::new(role.kind(), name.clone());
             let fault = match self.get(&target) {
                 None if invalid.may_be(&target) => return,
                 None => format!("there is no {target}: add it too, or refer to one that is there"),
@@ -339,11 +341,8 @@ impl<T> ResourceSet<T> {
                             "{target} does not go to every fleet of {}: widen its `fleets` or narrow these",
                             resource.id()
                         )
-                    } else if let (Resource::Endpoints(_), Resource::Cluster(cluster)) =
-                        (resource, &entry.resource)
-                        && !cluster.endpoints.is_empty()
-                    {
-                        format!("{target} lists endpoints itself: empty its list or delete {}", resource.id())
+                    } else if let Some(misfit) = role.misfit(&entry.resource) {
+                        format!("{target} {misfit}")
                     } else {
                         return;
                     }
@@ -357,20 +356,16 @@ impl<T> ResourceSet<T> {
 /// What a change did to a resource as far as others can notice.
 #[derive(Debug)]
 struct Touched {
-    /// It came or its fleets or inline endpoints changed, so what refers to it must be looked at.
+    /// It came, or its fleets or what it is changed, so what refers to it must be looked at.
     reach_changed: bool,
 }
 
 impl Touched {
     fn by<T>(before: Option<&Entry<T>>, after: Option<&Entry<T>>) -> Self {
-        let listed = |resource: &Resource| match resource {
-            Resource::Cluster(cluster) => !cluster.endpoints.is_empty(),
-            _ => false,
-        };
         let reach_changed = match (before, after) {
             (Some(before), Some(after)) => {
                 before.resource.common().fleets != after.resource.common().fleets
-                    || listed(&before.resource) != listed(&after.resource)
+                    || !after.resource.stands_in_for(&before.resource)
             }
             _ => true,
         };

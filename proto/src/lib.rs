@@ -5,6 +5,7 @@
 //! them). Nothing here is validated; that is the next crate's part.
 
 mod duration;
+mod redacted;
 pub mod type_url;
 
 pub use duration::{Duration, ParseDurationError};

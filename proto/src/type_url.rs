@@ -10,5 +10,7 @@ pub const ENDPOINTS: &str = "type.googleapis.com/fleetway.v1.Endpoints";
 pub const LISTENER: &str = "type.googleapis.com/fleetway.v1.Listener";
 /// [`crate::v1::Route`].
 pub const ROUTE: &str = "type.googleapis.com/fleetway.v1.Route";
+/// [`crate::v1::Secret`].
+pub const SECRET: &str = "type.googleapis.com/fleetway.v1.Secret";
 /// [`crate::v1::Revision`], the barrier.
 pub const REVISION: &str = "type.googleapis.com/fleetway.v1.Revision";

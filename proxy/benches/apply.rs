@@ -99,7 +99,9 @@ fn snapshot(routes: usize) -> Snapshot {
     let mut changes = vec![put(Kind::Listener, &listener.encode_to_vec())];
     changes.extend((0..10).map(|index| put(Kind::Cluster, &cluster(index))));
     changes.extend((0..routes).map(|index| put(Kind::Route, &route(index, 1))));
-    Snapshot::default().next(update(&Resources::default(), changes), 0, WORKERS)
+    Snapshot::default()
+        .next(update(&Resources::default(), changes), 0, WORKERS)
+        .unwrap()
 }
 
 /// One changed route: its bytes decoded and validated, the next set and snapshot built, swapped.
@@ -112,7 +114,7 @@ fn one_route_changed(bencher: Bencher<'_, '_>, routes: usize) {
         let bytes = route(routes / 2, round);
         let before = live.load();
         let update = update(&before.resources, vec![put(Kind::Route, &bytes)]);
-        live.swap(Arc::new(before.next(update, 0, WORKERS)));
+        live.swap(Arc::new(before.next(update, 0, WORKERS).unwrap()));
     });
 }
 

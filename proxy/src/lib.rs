@@ -19,6 +19,7 @@ pub mod state;
 pub mod telemetry;
 #[cfg(test)]
 mod tidy;
+pub mod tls;
 pub mod upstream;
 mod worker;
 pub mod xds;

@@ -82,7 +82,7 @@ impl Apply for Arc<Runtime> {
     async fn apply(&self, update: Update) -> Result<(), Vec<FieldError>> {
         let mut sockets = self.sockets.lock().await;
         let workers = self.workers.len();
-        let next = Arc::new(self.live.load().next(update, now_ms(), workers));
+        let next = Arc::new(self.live.load().next(update, now_ms(), workers)?);
         // Bound before the swap: what cannot be bound refuses the whole configuration.
         let plan = sockets.plan(&next, workers)?;
         let (revision, origin) = (next.revision, next.origin.to_string());

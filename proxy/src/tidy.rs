@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// From the outside in: a module uses only those after it.
-const ORDER: [&str; 15] = [
+const ORDER: [&str; 16] = [
     "app",
     "admin",
     "runtime",
@@ -15,6 +15,7 @@ const ORDER: [&str; 15] = [
     "route",
     "upstream",
     "cluster",
+    "tls",
     "http1",
     "telemetry",
     "config",

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, time::Duration};
 use fleetway_proto::v1;
 
 use super::{Common, DAY, label, read_common, read_duration};
-use crate::{FieldError, Kind, error::Checker};
+use crate::{FieldError, Kind, Name, error::Checker};
+
+/// The most certificates of a listener.
+const MAX_CERTIFICATES: usize = 1000;
 
 /// A socket a proxy accepts connections on.
 #[derive(Debug, Clone)]
@@ -14,8 +17,17 @@ pub struct Listener {
     pub common: Common,
     /// Where to listen; port 0 lets the operating system choose.
     pub address: SocketAddr,
+    /// TLS on it, if so.
+    pub tls: Option<ListenerTls>,
     /// What is spoken on it.
     pub http: HttpListener,
+}
+
+/// TLS as the proxy terminates it for clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// The secrets with the certificates, at least one; the first is for clients that name none.
+    pub certificates: Box<[Name]>,
 }
 
 /// HTTP on a listener.
@@ -32,6 +44,7 @@ impl Listener {
         let mut check = Checker::new(label(Kind::Listener, &message.name));
         let common = read_common(&mut check, &message.name, &message.fleets, message.labels);
         let address = read_address(&mut check, "address", &message.address);
+        let tls = message.tls.map(|tls| ListenerTls::read(&mut check, &tls));
         let http = match message.protocol {
             Some(v1::listener::Protocol::Http(http)) => Some(HttpListener::read(&mut check, http)),
             None => {
@@ -46,9 +59,37 @@ impl Listener {
             (Some(common), Some(address), Some(http)) if check.is_clean() => Ok(Self {
                 common,
                 address,
+                tls,
                 http,
             }),
             _ => Err(check.finish()),
+        }
+    }
+}
+
+impl ListenerTls {
+    fn read(check: &mut Checker, message: &v1::ListenerTls) -> Self {
+        const FIELD: &str = "tls.certificates";
+        let mut certificates: Vec<Name> = Vec::with_capacity(message.certificates.len());
+        if message.certificates.is_empty() {
+            check.fault(FIELD, "is empty: name the secret with the certificate");
+        }
+        if message.certificates.len() > MAX_CERTIFICATES {
+            check.fault(FIELD, format!("must be at most {MAX_CERTIFICATES}"));
+        }
+        let known = message.certificates.iter().take(MAX_CERTIFICATES);
+        for (index, name) in known.enumerate() {
+            let field = || format!("{FIELD}[{index}]");
+            match check.take(field, Name::new(name)) {
+                Some(name) if certificates.contains(&name) => {
+                    check.fault(field(), format!("names {name} a second time"));
+                }
+                Some(name) => certificates.push(name),
+                None => {}
+            }
+        }
+        Self {
+            certificates: certificates.into(),
         }
     }
 }

@@ -6,9 +6,11 @@
 mod cluster;
 mod host;
 mod listener;
+mod reference;
 mod route;
 mod route_action;
 mod route_match;
+mod secret;
 mod template;
 
 use std::{collections::BTreeMap, hash::BuildHasher as _, time::Duration};
@@ -16,13 +18,15 @@ use std::{collections::BTreeMap, hash::BuildHasher as _, time::Duration};
 pub use cluster::{Cluster, Endpoint, Endpoints};
 use fleetway_proto::{Duration as ProtoDuration, v1};
 pub use host::HostPattern;
-pub use listener::{HttpListener, Listener};
+pub use listener::{HttpListener, Listener, ListenerTls};
 use prost::Message as _;
+pub use reference::Role;
 pub use route::Route;
 pub use route_action::{
     Action, DirectResponse, Forward, PathRewrite, Redirect, RedirectPath, Rewrite, WeightedCluster,
 };
 pub use route_match::{HeaderMatch, PathMatch, QueryMatch, ValueMatch};
+pub use secret::{CaBundle, Certificate, CertificateFacts, Secret, SecretKind, redacted};
 pub use template::{Captures, Segment, Template};
 
 use crate::{FieldError, Id, Kind, Name, error::Checker};
@@ -74,6 +78,8 @@ pub struct Common {
 /// A validated resource of any kind. Boxed, as the kinds differ much in size and a set holds many.
 #[derive(Debug, Clone)]
 pub enum Resource {
+    /// A certificate, or whom to believe.
+    Secret(Box<Secret>),
     /// A named upstream.
     Cluster(Box<Cluster>),
     /// The members of a cluster that is fed from outside.
@@ -94,6 +100,9 @@ impl Resource {
     /// All faults, each with the field's path.
     pub fn read(message: v1::Resource) -> Result<Self, Vec<FieldError>> {
         match message.kind {
+            Some(v1::resource::Kind::Secret(message)) => {
+                Secret::read(message).map(|secret| Self::Secret(Box::new(secret)))
+            }
             Some(v1::resource::Kind::Cluster(message)) => {
                 Cluster::read(message).map(|cluster| Self::Cluster(Box::new(cluster)))
             }
@@ -129,6 +138,7 @@ impl Resource {
     #[must_use]
     pub fn common(&self) -> &Common {
         match self {
+            Self::Secret(secret) => &secret.common,
             Self::Cluster(cluster) => &cluster.common,
             Self::Endpoints(endpoints) => &endpoints.common,
             Self::Listener(listener) => &listener.common,
@@ -140,6 +150,7 @@ impl Resource {
     #[must_use]
     pub const fn kind(&self) -> Kind {
         match self {
+            Self::Secret(_) => Kind::Secret,
             Self::Cluster(_) => Kind::Cluster,
             Self::Endpoints(_) => Kind::Endpoints,
             Self::Listener(_) => Kind::Listener,
@@ -159,33 +170,11 @@ impl Resource {
         Id::new(self.kind(), self.name().clone())
     }
 
-    /// Every resource it refers to, with the path of the field that does.
-    pub fn references(&self, mut found: impl FnMut(Kind, &Name, &dyn Fn() -> String)) {
-        match self {
-            Self::Cluster(_) | Self::Listener(_) => {}
-            Self::Endpoints(endpoints) => {
-                found(Kind::Cluster, &endpoints.common.name, &|| "name".to_owned());
-            }
-            Self::Route(route) => {
-                for (index, name) in route.listeners.iter().enumerate() {
-                    found(Kind::Listener, name, &|| format!("listeners[{index}]"));
-                }
-                if let Action::Forward(forward) = &route.action {
-                    for (index, cluster) in forward.clusters.iter().enumerate() {
-                        found(Kind::Cluster, &cluster.name, &|| {
-                            format!("forward.clusters[{index}].name")
-                        });
-                    }
-                }
-            }
-        }
-    }
-
     /// Hashes of what it claims for itself; [`Resource::conflict`] then tells for certain.
     pub(crate) fn claims(&self, mut found: impl FnMut(Claim)) {
         let hasher = foldhash::fast::FixedState::default();
         match self {
-            Self::Cluster(_) | Self::Endpoints(_) => {}
+            Self::Secret(_) | Self::Cluster(_) | Self::Endpoints(_) => {}
             Self::Listener(listener) => {
                 if listener.address.port() != 0 {
                     found(hasher.hash_one(("listener", listener.address)));
@@ -248,6 +237,7 @@ impl Resource {
 /// When the bytes are no such message.
 pub fn decode_message(kind: Kind, bytes: &[u8]) -> Result<v1::Resource, prost::DecodeError> {
     let kind = match kind {
+        Kind::Secret => v1::resource::Kind::Secret(v1::Secret::decode(bytes)?),
         Kind::Cluster => v1::resource::Kind::Cluster(v1::Cluster::decode(bytes)?),
         Kind::Endpoints => v1::resource::Kind::Endpoints(v1::Endpoints::decode(bytes)?),
         Kind::Listener => v1::resource::Kind::Listener(v1::Listener::decode(bytes)?),

@@ -155,16 +155,18 @@ fn faults(all: &Flat) -> (BTreeSet<Id>, BTreeSet<(Id, Id)>) {
     let mut broken = BTreeSet::new();
     let mut pairs = BTreeSet::new();
     for (id, one) in all {
-        one.references(|kind, name, _| {
+        one.references(|role, name, _| {
             let fleets = &one.common().fleets;
-            let good = all.get(&Id::new(kind, name.clone())).is_some_and(|target| {
-                let listed = match target {
-                    Resource::Cluster(cluster) => !cluster.endpoints.is_empty(),
-                    _ => false,
-                };
-                target.common().fleets.covers(fleets)
-                    && !(listed && matches!(one, Resource::Endpoints(_)))
-            });
+            let good = all
+                .get(&Id::new(role.kind(), name.clone()))
+                .is_some_and(|target| {
+                    let listed = match target {
+                        Resource::Cluster(cluster) => !cluster.endpoints.is_empty(),
+                        _ => false,
+                    };
+                    target.common().fleets.covers(fleets)
+                        && !(listed && matches!(one, Resource::Endpoints(_)))
+                });
             if !good {
                 broken.insert(id.clone());
             }

@@ -168,15 +168,25 @@ fn listener() -> impl Strategy<Value = v1::Listener> {
             })
         },
     );
-    (name(), texts(), labels(), text(), option::of(http)).prop_map(
-        |(name, fleets, labels, address, protocol)| v1::Listener {
-            name,
-            fleets,
-            labels,
-            address,
-            protocol,
-        },
+    let tls = texts().prop_map(|certificates| v1::ListenerTls { certificates });
+    (
+        name(),
+        texts(),
+        labels(),
+        text(),
+        option::of(tls),
+        option::of(http),
     )
+        .prop_map(
+            |(name, fleets, labels, address, tls, protocol)| v1::Listener {
+                name,
+                fleets,
+                labels,
+                address,
+                tls,
+                protocol,
+            },
+        )
 }
 
 fn path_match() -> impl Strategy<Value = v1::PathMatch> {
@@ -348,7 +358,25 @@ pub(crate) fn message() -> impl Strategy<Value = v1::Resource> {
                 endpoints,
             }
         });
+    // Without keys, which no document shows.
+    let secret = (name(), texts(), labels(), text(), 0..3).prop_map(
+        |(name, fleets, labels, text, which)| v1::Secret {
+            name,
+            fleets,
+            labels,
+            kind: match which {
+                0 => None,
+                1 => Some(v1::secret::Kind::Ca(v1::CaBundle { certificates: text })),
+                _ => Some(v1::secret::Kind::Certificate(v1::Certificate {
+                    chain: text.clone(),
+                    private_key: String::new(),
+                    ocsp_response: Some(text),
+                })),
+            },
+        },
+    );
     prop_oneof![
+        1 => secret.prop_map(Kind::Secret),
         2 => cluster().prop_map(Kind::Cluster),
         1 => endpoints.prop_map(Kind::Endpoints),
         1 => listener().prop_map(Kind::Listener),

@@ -7,7 +7,12 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use super::wire::Wire;
 
 /// What a client that speaks HTTP/2 sends first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -55,9 +60,18 @@ pub(super) struct Rewound<I> {
 }
 
 impl<I> Rewound<I> {
-    /// The stream itself.
-    pub(super) fn get_ref(&self) -> &I {
-        &self.io
+    /// A stream of which nothing was read yet.
+    pub(super) const fn fresh(io: I) -> Self {
+        Self {
+            before: Bytes::new(),
+            io,
+        }
+    }
+}
+
+impl<I: Wire> Wire for Rewound<I> {
+    fn tcp(&self) -> &TcpStream {
+        self.io.tcp()
     }
 }
 

@@ -6,19 +6,19 @@ use fleetway_api::HttpListener;
 use http::Request;
 use hyper::{body::Incoming, rt::Executor, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     detect::{Protocol, Rewound, detect},
     streams::{Counted, Streams},
+    wire::Wire,
 };
 use crate::{
     http::{Connection, Downstream, Overdue, exchange},
     http1::{self, DrainWatch, ServerConfig},
 };
 
-type BoxError = Box<dyn Error + Send + Sync>;
+pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
 /// How the connections of a listener are told to end: idle at once, busy after what is in flight.
 #[derive(Debug, Clone, Default)]
@@ -47,16 +47,24 @@ const PING: Duration = Duration::from_secs(30);
 const UNREAD: &str = "the client did not read the response within the time of its route";
 
 /// Serves the requests of a connection until either side ends it.
-pub(super) async fn serve(
-    stream: TcpStream,
+///
+/// `agreed` is what both sides settled on before, as in TLS; else the first bytes tell.
+pub(super) async fn serve<W: Wire>(
+    wire: W,
+    agreed: Option<Protocol>,
     connection: Rc<Connection>,
     settings: &HttpListener,
     drain: Drains,
 ) -> Result<(), BoxError> {
-    stream.set_nodelay(true)?;
+    let found = async {
+        match agreed {
+            Some(protocol) => Ok(Some((protocol, Rewound::fresh(wire)))),
+            None => detect(wire).await,
+        }
+    };
     let detected = tokio::select! {
         biased;
-        detected = tokio::time::timeout(settings.idle_timeout, detect(stream)) => detected,
+        detected = tokio::time::timeout(settings.idle_timeout, found) => detected,
         // Nothing was begun: there is nothing to finish.
         () = drained(&drain.token) => return Ok(()),
     };
@@ -77,8 +85,8 @@ async fn drained(drain: &CancellationToken) {
     tokio::time::sleep(ServerConfig::default().drain_grace).await;
 }
 
-async fn http1(
-    io: Rewound<TcpStream>,
+async fn http1<W: Wire>(
+    io: Rewound<W>,
     connection: Rc<Connection>,
     settings: &HttpListener,
     drain: DrainWatch,
@@ -97,8 +105,8 @@ async fn http1(
         }
     };
     // A response cut short must not look like a whole one.
-    let abort = |io: &mut Rewound<TcpStream>| {
-        let _ = io.get_ref().set_zero_linger();
+    let abort = |io: &mut Rewound<W>| {
+        let _ = io.tcp().set_zero_linger();
     };
     let serving = http1::serve_with_abort(io, &config, drain, abort, service);
     match overdue.end(serving).await {
@@ -107,8 +115,8 @@ async fn http1(
     }
 }
 
-async fn http2(
-    io: Rewound<TcpStream>,
+async fn http2<W: Wire>(
+    io: Rewound<W>,
     connection: Rc<Connection>,
     settings: &HttpListener,
     drain: CancellationToken,

@@ -3,6 +3,8 @@
 mod detect;
 mod http;
 mod streams;
+mod tls;
+mod wire;
 
 use std::{net::SocketAddr, rc::Rc};
 
@@ -33,11 +35,23 @@ pub async fn serve(
         local,
         entrance,
         peer,
+        https: view.listener.tls.is_some(),
     });
-    let http = view.listener.http.clone();
+    let (http, tls) = (view.listener.http.clone(), view.listener.tls.clone());
     drop(view);
+    let serving = async {
+        stream.set_nodelay(true)?;
+        match tls {
+            None => http::serve(stream, None, connection, &http, drain).await,
+            // Boxed, so that a connection in the clear does not hold the room for one.
+            Some(tls) => {
+                let (stream, agreed) = Box::pin(tls::handshake(stream, &tls.terminate)).await?;
+                Box::pin(http::serve(stream, agreed, connection, &http, drain)).await
+            }
+        }
+    };
     tokio::select! {
-        result = http::serve(stream, connection, &http, drain) => {
+        result = serving => {
             if let Err(error) = result {
                 shard.protocol_errors.increment();
                 tracing::debug!(%peer, error = %error, "connection ended in an error");

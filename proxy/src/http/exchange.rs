@@ -24,6 +24,8 @@ pub struct Connection {
     pub entrance: Rc<Entrance>,
     /// The client.
     pub peer: SocketAddr,
+    /// Whether it came over TLS.
+    pub https: bool,
 }
 
 /// Takes a request and gives its response. Never fails: what goes wrong becomes a response.
@@ -72,7 +74,7 @@ async fn answer(
     let route = bound.route();
     match &route.action {
         Action::Respond(respond) => Ok(direct(respond)),
-        Action::Redirect(rule) => redirect(route, rule, &target),
+        Action::Redirect(rule) => redirect(connection, route, rule, &target),
         Action::Forward(rule) => forward::forward(connection, view, bound, rule, request).await,
     }
 }
@@ -85,12 +87,13 @@ fn direct(rule: &DirectResponse) -> Response<ResponseBody> {
 }
 
 fn redirect(
+    connection: &Connection,
     route: &Route,
     rule: &Redirect,
     target: &Target<'_>,
 ) -> Result<Response<ResponseBody>, Failure> {
     let origin = rewrite::Origin {
-        https: false,
+        https: connection.https,
         authority: target.authority,
         path: &target.path,
     };

@@ -129,7 +129,12 @@ fn prepare(
     }
     headers::spend_forward(&parts.method, fields);
     headers::add_via(fields, received);
-    headers::add_forwarded(fields, connection.peer.ip(), host.as_ref());
+    headers::add_forwarded(
+        fields,
+        connection.peer.ip(),
+        connection.https,
+        host.as_ref(),
+    );
     let host = rule.host().cloned().or(host);
     fields.insert(
         header::HOST,

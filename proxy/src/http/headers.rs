@@ -91,7 +91,12 @@ pub fn add_via(headers: &mut HeaderMap, received: Version) {
 
 /// Tells the upstream who asked: `X-Forwarded-For` grows by the peer, `-Proto` and `-Host` are set,
 /// so that a client cannot claim them.
-pub fn add_forwarded(headers: &mut HeaderMap, peer: IpAddr, authority: Option<&HeaderValue>) {
+pub fn add_forwarded(
+    headers: &mut HeaderMap,
+    peer: IpAddr,
+    https: bool,
+    authority: Option<&HeaderValue>,
+) {
     let peer = peer.to_canonical();
     let mut list = Vec::with_capacity(64);
     for value in headers.get_all(X_FORWARDED_FOR) {
@@ -103,7 +108,8 @@ pub fn add_forwarded(headers: &mut HeaderMap, peer: IpAddr, authority: Option<&H
     if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(list)) {
         headers.insert(X_FORWARDED_FOR, value);
     }
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    let proto = if https { "https" } else { "http" };
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
     match authority {
         Some(authority) => headers.insert(X_FORWARDED_HOST, authority.clone()),
         None => headers.remove(X_FORWARDED_HOST),
@@ -207,6 +213,7 @@ mod tests {
         add_forwarded(
             &mut headers,
             "::ffff:127.0.0.1".parse().unwrap(),
+            false,
             Some(&host),
         );
         assert_eq!(headers[X_FORWARDED_FOR], "10.0.0.1, 10.0.0.2, 127.0.0.1");

@@ -2,14 +2,17 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use fleetway_api::{self as api, Action, Id, Kind, Name, Resource};
+use fleetway_api::{self as api, Action, FieldError, Id, Kind, Name, Resource, SecretKind};
 use imbl::OrdMap;
 
-use super::{BoundRoute, ListenerConfig, Received, Resources, Slot, Snapshot, Target, Update};
+use super::{
+    BoundRoute, ListenerConfig, ListenerTls, Received, Resources, Slot, Snapshot, Target, Update,
+};
 use crate::{
     cluster::Cluster,
     route::{self, RouteTable},
     telemetry::{ClusterCounters, ListenerCounters},
+    tls::Terminate,
 };
 
 type Entry = api::Entry<Received>;
@@ -41,8 +44,15 @@ impl Moves {
 
 impl Snapshot {
     /// The snapshot of `update`, made from this one. Counters live on under their names.
-    #[must_use]
-    pub fn next(&self, update: Update, applied_ms: i64, workers: usize) -> Self {
+    ///
+    /// # Errors
+    /// What cannot be made of the resources, though each is valid.
+    pub fn next(
+        &self,
+        update: Update,
+        applied_ms: i64,
+        workers: usize,
+    ) -> Result<Self, Vec<FieldError>> {
         let mut next = Self {
             revision: update.revision,
             time_ms: update.time_ms,
@@ -65,14 +75,18 @@ impl Snapshot {
             };
             let before = self.listeners.get(name);
             let table = next.table_of(name, before, &shared, own.get(name));
+            let tls = next.tls_of(resource, before)?;
             let has_own_table = !Arc::ptr_eq(&table, &next.shared);
             let unchanged = before.filter(|before| {
-                Arc::ptr_eq(&before.entry, entry) && Arc::ptr_eq(&before.table, &table)
+                Arc::ptr_eq(&before.entry, entry)
+                    && Arc::ptr_eq(&before.table, &table)
+                    && same(before.tls.as_ref(), tls.as_ref())
             });
             let listener = unchanged.cloned().unwrap_or_else(|| {
                 Arc::new(ListenerConfig {
                     name: name.clone(),
                     address: resource.address,
+                    tls,
                     http: resource.http.clone(),
                     entry: entry.clone(),
                     table,
@@ -85,7 +99,57 @@ impl Snapshot {
             });
             next.listeners.insert(name.clone(), listener);
         }
-        next
+        Ok(next)
+    }
+
+    /// TLS on a listener: what it had, if nothing it is made of has changed.
+    fn tls_of(
+        &self,
+        resource: &api::Listener,
+        before: Option<&Arc<ListenerConfig>>,
+    ) -> Result<Option<Arc<ListenerTls>>, Vec<FieldError>> {
+        let Some(settings) = &resource.tls else {
+            return Ok(None);
+        };
+        let secret = |name: &Name| self.resources.get(&Id::new(Kind::Secret, name.clone()));
+        let secrets: Vec<_> = settings
+            .certificates
+            .iter()
+            .filter_map(secret)
+            .cloned()
+            .collect();
+        let before = before.and_then(|before| before.tls.as_ref());
+        if let Some(before) = before
+            && before.settings == *settings
+            && before
+                .secrets
+                .iter()
+                .zip(&secrets)
+                .all(|(one, two)| Arc::ptr_eq(one, two))
+        {
+            return Ok(Some(before.clone()));
+        }
+        let certificates = secrets.iter().filter_map(|entry| match &entry.resource {
+            Resource::Secret(secret) => match &secret.kind {
+                SecretKind::Certificate(certificate) => Some(certificate),
+                SecretKind::Ca(_) => None,
+            },
+            _ => None,
+        });
+        let terminate = Terminate::new(settings, certificates, before.map(|tls| &tls.terminate));
+        let terminate = terminate.map_err(|error| {
+            let listener = Id::new(Kind::Listener, resource.common.name.clone());
+            vec![FieldError::new(
+                listener,
+                "tls",
+                format!("cannot be set up: {error}"),
+            )]
+        })?;
+        Ok(Some(Arc::new(ListenerTls {
+            terminate,
+            settings: settings.clone(),
+            secrets,
+        })))
     }
 
     /// Makes the clusters anew whose resource or endpoints changed.
@@ -203,6 +267,15 @@ impl Snapshot {
                 Arc::new(self.shared.update(named.map(route::Change::Add)))
             }
         }
+    }
+}
+
+/// Whether both are the very same, or neither is.
+fn same<T>(one: Option<&Arc<T>>, two: Option<&Arc<T>>) -> bool {
+    match (one, two) {
+        (Some(one), Some(two)) => Arc::ptr_eq(one, two),
+        (None, None) => true,
+        _ => false,
     }
 }
 

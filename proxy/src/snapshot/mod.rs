@@ -16,6 +16,7 @@ use crate::{
     cluster::Cluster,
     route::{RouteTable, Routed},
     telemetry::ListenerCounters,
+    tls::Terminate,
 };
 
 /// The resources of a proxy, valid together, each with what it was read from.
@@ -114,6 +115,8 @@ pub struct ListenerConfig {
     pub name: Name,
     /// The address it asks for; with port 0, not the one it has.
     pub address: SocketAddr,
+    /// TLS on it, if so.
+    pub tls: Option<Arc<ListenerTls>>,
     /// HTTP on it.
     pub http: HttpListener,
     /// Its routes.
@@ -123,6 +126,15 @@ pub struct ListenerConfig {
     /// Whether `table` is its own, for routes that name it.
     has_own_table: bool,
     entry: Arc<api::Entry<Received>>,
+}
+
+/// TLS on a listener, with the secrets it was made of.
+#[derive(Debug)]
+pub struct ListenerTls {
+    /// What a handshake needs.
+    pub terminate: Terminate,
+    settings: api::ListenerTls,
+    secrets: Vec<Arc<api::Entry<Received>>>,
 }
 
 /// Where a cluster stands in a snapshot: an index instead of a name to look up for each request.

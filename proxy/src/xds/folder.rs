@@ -336,6 +336,7 @@ fn read_file(path: &Path) -> io::Result<(String, i64)> {
 
 pub(super) fn encode(message: &v1::Resource) -> Vec<u8> {
     match &message.kind {
+        Some(v1::resource::Kind::Secret(message)) => message.encode_to_vec(),
         Some(v1::resource::Kind::Cluster(message)) => message.encode_to_vec(),
         Some(v1::resource::Kind::Endpoints(message)) => message.encode_to_vec(),
         Some(v1::resource::Kind::Listener(message)) => message.encode_to_vec(),

@@ -165,6 +165,7 @@ const fn code(kind: Kind) -> u8 {
         Kind::Endpoints => 2,
         Kind::Listener => 3,
         Kind::Route => 4,
+        Kind::Secret => 5,
     }
 }
 

@@ -17,3 +17,4 @@ mod listeners;
 mod readme;
 mod refusal;
 mod support;
+mod tls;

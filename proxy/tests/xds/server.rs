@@ -133,6 +133,7 @@ impl Stream {
     /// Reads the subscriptions a stream begins with: for each type, `name=version`, sorted.
     pub(crate) async fn subscriptions(&mut self) -> BTreeMap<String, Vec<String>> {
         let types = [
+            type_url::SECRET,
             type_url::CLUSTER,
             type_url::ENDPOINTS,
             type_url::LISTENER,

@@ -12,6 +12,14 @@ pub(crate) fn message(kind: Kind, name: &str, fleets: &[&str], salt: u64) -> v1:
     let fleets = fleets.iter().map(ToString::to_string).collect();
     let labels = [("salt".to_owned(), salt.to_string())].into();
     let kind = match kind {
+        Kind::Secret => v1::resource::Kind::Secret(v1::Secret {
+            name,
+            fleets,
+            labels,
+            kind: Some(v1::secret::Kind::Ca(v1::CaBundle {
+                certificates: CA.to_owned(),
+            })),
+        }),
         Kind::Cluster => v1::resource::Kind::Cluster(v1::Cluster {
             name,
             fleets,
@@ -30,6 +38,7 @@ pub(crate) fn message(kind: Kind, name: &str, fleets: &[&str], salt: u64) -> v1:
             labels,
             address: "127.0.0.1:0".to_owned(),
             protocol: Some(v1::listener::Protocol::Http(v1::HttpListener::default())),
+            ..v1::Listener::default()
         }),
         Kind::Route => v1::resource::Kind::Route(v1::Route {
             r#match: Some(v1::RouteMatch {
@@ -48,6 +57,9 @@ pub(crate) fn message(kind: Kind, name: &str, fleets: &[&str], salt: u64) -> v1:
     };
     v1::Resource { kind: Some(kind) }
 }
+
+/// A certificate authority.
+const CA: &str = include_str!("../../../testdata/certificates/ca.pem");
 
 /// One change of a test's revision.
 #[derive(Debug, Clone)]

@@ -96,7 +96,13 @@ fn endpoints() -> Vec<Endpoint> {
             operation,
         });
     };
-    for kind in [Kind::Listener, Kind::Route, Kind::Cluster, Kind::Endpoints] {
+    for kind in [
+        Kind::Listener,
+        Kind::Route,
+        Kind::Cluster,
+        Kind::Endpoints,
+        Kind::Secret,
+    ] {
         let all = format!("/v1/{}", kind.plural());
         let one = format!("{all}/{{name}}");
         add(Method::GET, all.clone(), Operation::List(kind));

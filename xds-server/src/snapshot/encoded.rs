@@ -30,6 +30,7 @@ impl Encoded {
     #[must_use]
     pub fn new(message: &v1::Resource, name: &str, version: u64) -> Option<Self> {
         let (kind, value) = match message.kind.as_ref()? {
+            v1::resource::Kind::Secret(message) => (Kind::Secret, message.encode_to_vec()),
             v1::resource::Kind::Cluster(message) => (Kind::Cluster, message.encode_to_vec()),
             v1::resource::Kind::Endpoints(message) => (Kind::Endpoints, message.encode_to_vec()),
             v1::resource::Kind::Listener(message) => (Kind::Listener, message.encode_to_vec()),

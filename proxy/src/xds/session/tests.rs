@@ -113,6 +113,7 @@ fn a_stream_begins_with_the_subscriptions_and_what_is_held() {
     assert_eq!(
         said,
         [
+            r#"subscribe Secret ["*"] {}"#,
             r#"subscribe Cluster ["*"] {"c": "7"}"#,
             r#"subscribe Endpoints ["*"] {}"#,
             r#"subscribe Listener ["*"] {}"#,
@@ -475,7 +476,7 @@ fn without_the_barrier_each_response_takes_effect_by_itself() {
 
     // A number counted here means nothing to a server.
     let mut next = Talk::start(talk.session.held.clone());
-    assert_eq!(next.said()[4], r#"subscribe Revision ["*"] {}"#);
+    assert_eq!(next.said()[5], r#"subscribe Revision ["*"] {}"#);
 }
 
 #[test]

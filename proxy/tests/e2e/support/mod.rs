@@ -1,5 +1,6 @@
 //! What the end-to-end tests share: the programs, upstreams to forward to, a REST client.
 
+mod certificates;
 mod client;
 mod programs;
 mod rest;
@@ -7,6 +8,7 @@ mod upstream;
 
 use std::time::Duration;
 
+pub use certificates::Authority;
 pub use client::{answered, ask, exchange};
 pub use programs::{Proxy, Server, fleetway, fleetway_with_editor, run_shell};
 pub use rest::{Rest, documents};

@@ -118,6 +118,7 @@ fn id(resource: &v1::Resource) -> Id {
     let (kind, name) = match resource.kind.as_ref().unwrap() {
         v1::resource::Kind::Cluster(cluster) => (Kind::Cluster, &cluster.name),
         v1::resource::Kind::Endpoints(endpoints) => (Kind::Endpoints, &endpoints.name),
+        v1::resource::Kind::Secret(secret) => (Kind::Secret, &secret.name),
         v1::resource::Kind::Listener(listener) => (Kind::Listener, &listener.name),
         v1::resource::Kind::Route(route) => (Kind::Route, &route.name),
     };

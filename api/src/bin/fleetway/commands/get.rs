@@ -1,7 +1,7 @@
 //! `get`: resources, nodes and revisions.
 
 use fleetway_api::{
-    Kind,
+    CertificateFacts, Kind,
     client::{Client, Selection},
     document::{self, Format},
     rest::{Node, Page},
@@ -201,6 +201,7 @@ fn documents(items: &[Value], output: &mut Output) -> anyhow::Result<()> {
             })
             .collect();
         let [one, two] = match kind {
+            Kind::Secret => ["WHAT", "EXPIRES"],
             Kind::Listener => ["ADDRESS", "PROTOCOL"],
             Kind::Cluster | Kind::Endpoints => ["ENDPOINTS", "LABELS"],
             Kind::Route => ["MATCH", "ACTION"],
@@ -214,6 +215,7 @@ fn documents(items: &[Value], output: &mut Output) -> anyhow::Result<()> {
 /// What is worth knowing of a kind at a glance.
 fn columns(kind: Kind, item: &Value) -> [String; 2] {
     match kind {
+        Kind::Secret => secret(item),
         Kind::Listener => {
             let protocol = item.get("http").map_or("", |_| "http");
             [text(item, "/address"), protocol.to_owned()]
@@ -221,6 +223,27 @@ fn columns(kind: Kind, item: &Value) -> [String; 2] {
         Kind::Cluster | Kind::Endpoints => [endpoints(item), labels(item)],
         Kind::Route => [matching(item), action(item)],
     }
+}
+
+/// What it is, whom it is for, and until when the first of it to expire counts.
+fn secret(item: &Value) -> [String; 2] {
+    let (what, pem) = if item.get("certificate").is_some() {
+        ("certificate", text(item, "/certificate/chain"))
+    } else {
+        ("ca", text(item, "/ca/certificates"))
+    };
+    let facts = CertificateFacts::read_all(&pem);
+    let names = facts.first().map_or_else(String::new, |first| {
+        let names: Vec<&str> = first.dns_names.iter().map(|name| &**name).collect();
+        if names.is_empty() {
+            first.subject.to_string()
+        } else {
+            brief(&names)
+        }
+    });
+    let first_to_expire = facts.iter().min_by_key(|facts| facts.not_after);
+    let expires = first_to_expire.map_or_else(String::new, CertificateFacts::not_after_text);
+    [format!("{what} {names}"), expires]
 }
 
 fn endpoints(item: &Value) -> String {

@@ -1,0 +1,99 @@
+//! What resources refer to, and what they need it to be.
+
+use super::{Action, Resource, SecretKind};
+use crate::{Kind, Name};
+
+/// What a reference needs its target to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A secret with a certificate and its key.
+    Certificate,
+    /// A secret with certificate authorities.
+    Authorities,
+    /// A cluster.
+    Cluster,
+    /// A cluster whose members stand elsewhere.
+    Memberless,
+    /// A listener.
+    Listener,
+}
+
+impl Role {
+    const ALL: [Self; 5] = [
+        Self::Certificate,
+        Self::Authorities,
+        Self::Cluster,
+        Self::Memberless,
+        Self::Listener,
+    ];
+
+    /// The kind that can play it.
+    #[must_use]
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::Certificate | Self::Authorities => Kind::Secret,
+            Self::Cluster | Self::Memberless => Kind::Cluster,
+            Self::Listener => Kind::Listener,
+        }
+    }
+
+    /// Why a resource of the kind cannot play it, if so: what it is instead, and the remedy.
+    pub(crate) fn misfit(self, target: &Resource) -> Option<&'static str> {
+        match (self, target) {
+            (Self::Certificate, Resource::Secret(secret)) => {
+                let fits = matches!(secret.kind, SecretKind::Certificate(_));
+                (!fits).then_some("has no `certificate`: name a secret that has one")
+            }
+            (Self::Authorities, Resource::Secret(secret)) => {
+                let fits = matches!(secret.kind, SecretKind::Ca(_));
+                (!fits).then_some("has no `ca`: name a secret that has one")
+            }
+            (Self::Memberless, Resource::Cluster(cluster)) => (!cluster.endpoints.is_empty())
+                .then_some("lists endpoints itself: empty that list or delete this resource"),
+            _ => None,
+        }
+    }
+}
+
+impl Resource {
+    /// Every resource it refers to, with what that has to be and the path of the field that does.
+    pub fn references(&self, mut found: impl FnMut(Role, &Name, &dyn Fn() -> String)) {
+        match self {
+            Self::Secret(_) | Self::Cluster(_) => {}
+            Self::Endpoints(endpoints) => {
+                found(Role::Memberless, &endpoints.common.name, &|| {
+                    "name".to_owned()
+                });
+            }
+            Self::Listener(listener) => {
+                let tls = listener.tls.iter();
+                for (index, name) in tls.flat_map(|tls| &tls.certificates).enumerate() {
+                    found(Role::Certificate, name, &|| {
+                        format!("tls.certificates[{index}]")
+                    });
+                }
+            }
+            Self::Route(route) => {
+                for (index, name) in route.listeners.iter().enumerate() {
+                    found(Role::Listener, name, &|| format!("listeners[{index}]"));
+                }
+                if let Action::Forward(forward) = &route.action {
+                    for (index, cluster) in forward.clusters.iter().enumerate() {
+                        found(Role::Cluster, &cluster.name, &|| {
+                            format!("forward.clusters[{index}].name")
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether every reference to `before` that was right is right with this in its place, as far
+    /// as what it is goes.
+    pub(crate) fn stands_in_for(&self, before: &Self) -> bool {
+        Role::ALL
+            .into_iter()
+            .filter(|role| role.kind() == self.kind())
+            .all(|role| role.misfit(self).is_some() == role.misfit(before).is_some())
+    }
+}

@@ -1,0 +1,324 @@
+//! The validated secret: certificates that fit their keys, authorities that can be believed.
+
+use std::{sync::Arc, time::SystemTime};
+
+use fleetway_proto::v1;
+use rustls::{RootCertStore, crypto::aws_lc_rs, sign::CertifiedKey};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+pub use self::facts::CertificateFacts;
+use super::{Common, label, read_common};
+use crate::{FieldError, Id, Kind, error::Checker};
+
+mod facts;
+
+/// What is not for everyone's eyes.
+#[derive(Debug, Clone)]
+pub struct Secret {
+    /// Name, fleets, labels.
+    pub common: Common,
+    /// What it is.
+    pub kind: SecretKind,
+}
+
+/// What a secret is.
+#[derive(Debug, Clone)]
+pub enum SecretKind {
+    /// A certificate with its key.
+    Certificate(Certificate),
+    /// Certificate authorities.
+    Ca(CaBundle),
+}
+
+/// A certificate chain whose first certificate has the key beside it.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    /// Chain, key and OCSP response, ready to be shown to the other side.
+    pub certified: Arc<CertifiedKey>,
+    /// What the certificates say, in the chain's order; at least one.
+    pub facts: Box<[CertificateFacts]>,
+}
+
+/// Certificate authorities.
+#[derive(Debug, Clone)]
+pub struct CaBundle {
+    /// The authorities, ready to be believed.
+    pub roots: Arc<RootCertStore>,
+    /// What their certificates say; at least one.
+    pub facts: Box<[CertificateFacts]>,
+}
+
+/// The most certificates a chain may have.
+const MAX_CHAIN: usize = 16;
+/// The most authorities a bundle may have.
+const MAX_AUTHORITIES: usize = 1024;
+/// The longest OCSP response, in bytes.
+const MAX_OCSP: usize = 64 * 1024;
+
+const CHAIN: &str = "certificate.chain";
+const KEY: &str = "certificate.private_key";
+const OCSP: &str = "certificate.ocsp_response";
+const AUTHORITIES: &str = "ca.certificates";
+
+impl Secret {
+    pub(super) fn read(message: v1::Secret) -> Result<Self, Vec<FieldError>> {
+        let mut check = Checker::new(label(Kind::Secret, &message.name));
+        let common = read_common(&mut check, &message.name, &message.fleets, message.labels);
+        let kind = match message.kind {
+            Some(v1::secret::Kind::Certificate(message)) => {
+                Certificate::read(&mut check, message).map(SecretKind::Certificate)
+            }
+            Some(v1::secret::Kind::Ca(message)) => {
+                CaBundle::read(&mut check, &message).map(SecretKind::Ca)
+            }
+            None => {
+                check.fault("", "says not what it is: give `certificate` or `ca`");
+                None
+            }
+        };
+        match (common, kind) {
+            (Some(common), Some(kind)) if check.is_clean() => Ok(Self { common, kind }),
+            _ => Err(check.finish()),
+        }
+    }
+
+    /// What the certificates in it say.
+    #[must_use]
+    pub fn facts(&self) -> &[CertificateFacts] {
+        match &self.kind {
+            SecretKind::Certificate(certificate) => &certificate.facts,
+            SecretKind::Ca(bundle) => &bundle.facts,
+        }
+    }
+
+    /// Every certificate in it that is past its time, as faults. Asked where a secret is written;
+    /// one that expires later stays what it is, and where it is in use it goes on being shown.
+    #[must_use]
+    pub fn expired(&self, now: SystemTime) -> Vec<FieldError> {
+        let field = match &self.kind {
+            SecretKind::Certificate(_) => CHAIN,
+            SecretKind::Ca(_) => AUTHORITIES,
+        };
+        let id = Id::new(Kind::Secret, self.common.name.clone());
+        let expired = self.facts().iter().filter(|facts| facts.not_after < now);
+        expired
+            .map(|facts| {
+                let message = format!(
+                    "the certificate of {} expired at {}: put a newer one in its place",
+                    facts.subject,
+                    facts.not_after_text()
+                );
+                FieldError::new(&id, field, message)
+            })
+            .collect()
+    }
+}
+
+impl Certificate {
+    fn read(check: &mut Checker, message: v1::Certificate) -> Option<Self> {
+        let key = Zeroizing::new(message.private_key);
+        let chain = read_certificates(check, CHAIN, &message.chain, MAX_CHAIN);
+        let private = read_key(check, &key);
+        let ocsp = read_ocsp(check, message.ocsp_response);
+        let (chain, facts) = chain?;
+        for (index, pair) in facts.windows(2).enumerate() {
+            if let [one, next] = pair
+                && one.issuer != next.subject
+            {
+                check.fault(
+                    CHAIN,
+                    format!(
+                        "certificate {} ({}) did not issue the one before it, which names {}: put each after the one it issued",
+                        index + 2,
+                        next.subject,
+                        one.issuer
+                    ),
+                );
+            }
+        }
+        let provider = aws_lc_rs::default_provider();
+        match CertifiedKey::from_der(chain, private?, &provider) {
+            Ok(mut certified) => {
+                certified.ocsp = ocsp;
+                Some(Self {
+                    certified: Arc::new(certified),
+                    facts,
+                })
+            }
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                let subject = facts.first().map_or("", |facts| &facts.subject);
+                check.fault(
+                    KEY,
+                    format!("is not the key of the first certificate of the chain ({subject})"),
+                );
+                None
+            }
+            Err(_) => {
+                check.fault(KEY, "is of a kind that is not supported: use RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519");
+                None
+            }
+        }
+    }
+
+    /// What the certificate itself says.
+    #[must_use]
+    pub fn leaf(&self) -> Option<&CertificateFacts> {
+        self.facts.first()
+    }
+}
+
+impl CaBundle {
+    fn read(check: &mut Checker, message: &v1::CaBundle) -> Option<Self> {
+        let field = AUTHORITIES;
+        let (certificates, facts) =
+            read_certificates(check, field, &message.certificates, MAX_AUTHORITIES)?;
+        let mut roots = RootCertStore::empty();
+        for (certificate, facts) in certificates.into_iter().zip(&facts) {
+            if let Err(error) = roots.add(certificate) {
+                check.fault(
+                    field,
+                    format!("{} cannot be believed: {error}", facts.subject),
+                );
+            }
+        }
+        Some(Self {
+            roots: Arc::new(roots),
+            facts,
+        })
+    }
+}
+
+type Certificates = (Vec<CertificateDer<'static>>, Box<[CertificateFacts]>);
+
+/// Reads a PEM text of certificates and what each says.
+fn read_certificates(
+    check: &mut Checker,
+    field: &str,
+    pem: &str,
+    most: usize,
+) -> Option<Certificates> {
+    if pem.trim().is_empty() {
+        check.fault(field, "is missing: give certificates in PEM");
+        return None;
+    }
+    let mut certificates = Vec::new();
+    let mut facts = Vec::new();
+    for (index, certificate) in CertificateDer::pem_slice_iter(pem.as_bytes()).enumerate() {
+        let place = index + 1;
+        if index == most {
+            check.fault(field, format!("holds more than {most} certificates"));
+            return None;
+        }
+        let certificate = match certificate {
+            Ok(certificate) => certificate,
+            Err(error) => {
+                check.fault(field, format!("certificate {place} is no PEM: {error}"));
+                return None;
+            }
+        };
+        match CertificateFacts::read(&certificate) {
+            Ok(read) => facts.push(read),
+            Err(error) => {
+                check.fault(
+                    field,
+                    format!("certificate {place} is no X.509 certificate: {error}"),
+                );
+                return None;
+            }
+        }
+        certificates.push(certificate);
+    }
+    if certificates.is_empty() {
+        check.fault(
+            field,
+            "holds no certificate: it has to begin with -----BEGIN CERTIFICATE-----",
+        );
+        return None;
+    }
+    Some((certificates, facts.into()))
+}
+
+/// Never says anything of the text itself.
+fn read_key(check: &mut Checker, pem: &str) -> Option<PrivateKeyDer<'static>> {
+    if pem.trim().is_empty() {
+        check.fault(
+            KEY,
+            "is missing: give the private key of the first certificate in PEM",
+        );
+        return None;
+    }
+    if is_redacted(pem) {
+        check.fault(
+            KEY,
+            "is only the sign that a key was left out: give the key",
+        );
+        return None;
+    }
+    if pem.contains("ENCRYPTED") {
+        check.fault(
+            KEY,
+            "has a passphrase: take it off, as with `openssl pkey -in key.pem`",
+        );
+        return None;
+    }
+    match PrivateKeyDer::from_pem_slice(pem.as_bytes()) {
+        Ok(key) => Some(key),
+        Err(_) => {
+            check.fault(KEY, "holds no private key in PEM: it has to begin with -----BEGIN PRIVATE KEY----- or the like");
+            None
+        }
+    }
+}
+
+fn read_ocsp(check: &mut Checker, text: Option<impl AsRef<str>>) -> Option<Vec<u8>> {
+    use base64::Engine as _;
+    let text = text?;
+    let joined: String = text.as_ref().split_ascii_whitespace().collect();
+    match base64::engine::general_purpose::STANDARD.decode(joined) {
+        Ok(response) if (1..=MAX_OCSP).contains(&response.len()) => Some(response),
+        Ok(_) => {
+            check.fault(OCSP, format!("must be 1 to {MAX_OCSP} bytes long"));
+            None
+        }
+        Err(error) => {
+            check.fault(OCSP, format!("is not base64: {error}"));
+            None
+        }
+    }
+}
+
+/// What stands in a redacted text's place begins with this.
+const REDACTED: &str = "[redacted";
+
+/// Whether a text is only the sign of one that was left out.
+#[must_use]
+pub fn is_redacted(text: &str) -> bool {
+    text.trim_start().starts_with(REDACTED)
+}
+
+/// The sign of a private text: tells two apart, and nothing of what they say. For texts nobody can
+/// guess, as keys are.
+fn sign(private: &str) -> String {
+    let digest = Sha256::digest(private.trim().as_bytes());
+    let short: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+    format!("{REDACTED} sha256:{short}]")
+}
+
+/// The secret with signs in place of its private parts.
+#[must_use]
+pub fn redacted(message: &v1::Secret) -> v1::Secret {
+    let mut shown = message.clone();
+    if let Some(v1::secret::Kind::Certificate(certificate)) = &mut shown.kind
+        && !certificate.private_key.is_empty()
+        && !is_redacted(&certificate.private_key)
+    {
+        let private = Zeroizing::new(std::mem::take(&mut certificate.private_key));
+        certificate.private_key = sign(&private);
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests;

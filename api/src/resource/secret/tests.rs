@@ -1,0 +1,194 @@
+use std::time::Duration;
+
+use rcgen::{CertificateParams, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
+
+use super::*;
+use crate::{Resource, document, proto};
+
+struct Issued {
+    chain: String,
+    key: String,
+}
+
+fn authority() -> (Issuer<'static, KeyPair>, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "An authority");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let pem = params.self_signed(&key).unwrap().pem();
+    (Issuer::new(params, key), pem)
+}
+
+fn issued(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
+    let (issuer, root) = authority();
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "api.example.com");
+    change(&mut params);
+    let leaf = params.signed_by(&key, &issuer).unwrap().pem();
+    Issued {
+        chain: format!("{leaf}{root}"),
+        key: key.serialize_pem(),
+    }
+}
+
+fn certificate(chain: &str, private_key: &str) -> v1::Secret {
+    v1::Secret {
+        name: "web".into(),
+        kind: Some(v1::secret::Kind::Certificate(v1::Certificate {
+            chain: chain.into(),
+            private_key: private_key.into(),
+            ocsp_response: None,
+        })),
+        ..v1::Secret::default()
+    }
+}
+
+fn faults(message: v1::Secret) -> String {
+    let faults = Secret::read(message).map(|_| ()).unwrap_err();
+    let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+#[test]
+fn a_certificate_with_its_key_and_chain_is_taken_and_says_whom_it_is_for() {
+    let issued = issued(&["api.example.com", "*.example.com", "10.0.0.1"], |_| {});
+    let secret = Secret::read(certificate(&issued.chain, &issued.key)).unwrap();
+    let SecretKind::Certificate(certificate) = &secret.kind else {
+        panic!("not a certificate: {secret:?}");
+    };
+    let leaf = certificate.leaf().unwrap();
+    assert_eq!(
+        leaf.dns_names,
+        ["api.example.com".into(), "*.example.com".into()].into()
+    );
+    assert_eq!(leaf.other_names, ["IP:10.0.0.1".into()].into());
+    assert_eq!(&*leaf.issuer, "CN=An authority");
+    assert_eq!(certificate.certified.cert.len(), 2);
+}
+
+#[test]
+fn a_key_of_another_certificate_is_refused_and_never_quoted() {
+    let one = issued(&["a.example.com"], |_| {});
+    let other = KeyPair::generate_for(&PKCS_ED25519)
+        .unwrap()
+        .serialize_pem();
+    let told = faults(certificate(&one.chain, &other));
+    assert!(
+        told.contains("private_key: is not the key of the first certificate"),
+        "{told}"
+    );
+    let secret = other.lines().nth(1).unwrap();
+    assert!(!told.contains(secret), "{told}");
+}
+
+#[test]
+fn chains_out_of_order_say_which_did_not_issue_which() {
+    let one = issued(&["a.example.com"], |_| {});
+    let other = issued(&["b.example.com"], |params| {
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "b.example.com");
+    });
+    let chain = format!("{}{}", one.chain, other.chain);
+    let told = faults(certificate(&chain, &one.key));
+    assert!(
+        told.contains("certificate 3 (CN=b.example.com) did not issue"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_is_no_pem_says_what_is_missing() {
+    let one = issued(&["a.example.com"], |_| {});
+    let cases = [
+        (certificate("", ""), "chain: is missing"),
+        (
+            certificate("hello", &one.key),
+            "chain: holds no certificate",
+        ),
+        (certificate(&one.chain, ""), "private_key: is missing"),
+        (
+            certificate(&one.chain, "hello"),
+            "private_key: holds no private key",
+        ),
+        (
+            certificate(&one.chain, "[redacted sha256:00]"),
+            "is only the sign",
+        ),
+        (
+            certificate(
+                &one.chain,
+                "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            ),
+            "has a passphrase",
+        ),
+        (
+            v1::Secret {
+                name: "web".into(),
+                ..v1::Secret::default()
+            },
+            "give `certificate` or `ca`",
+        ),
+    ];
+    for (message, expected) in cases {
+        let told = faults(message);
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+}
+
+#[test]
+fn an_expired_certificate_is_told_with_its_time_and_stays_what_it_is() {
+    let one = issued(&["a.example.com"], |params| {
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    });
+    let secret = Secret::read(certificate(&one.chain, &one.key)).unwrap();
+    let faults = secret.expired(SystemTime::now());
+    assert_eq!(faults.len(), 1);
+    assert_eq!(
+        faults[0].to_string(),
+        "secrets/web: certificate.chain: the certificate of CN=api.example.com expired at 2021-01-01T00:00:00Z: put a newer one in its place"
+    );
+    let then = std::time::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+    assert!(secret.expired(then).is_empty());
+}
+
+#[test]
+fn authorities_are_read_all_of_them() {
+    let bundle: String = (0..3).map(|_| authority().1).collect();
+    let message = v1::Secret {
+        name: "clients".into(),
+        kind: Some(v1::secret::Kind::Ca(v1::CaBundle {
+            certificates: bundle,
+        })),
+        ..v1::Secret::default()
+    };
+    let secret = Secret::read(message).unwrap();
+    let SecretKind::Ca(bundle) = &secret.kind else {
+        panic!("not a bundle: {secret:?}");
+    };
+    assert_eq!((bundle.roots.len(), bundle.facts.len()), (3, 3));
+}
+
+#[test]
+fn neither_documents_nor_debug_output_show_a_key() {
+    let one = issued(&["a.example.com"], |_| {});
+    let line = one.key.lines().nth(1).unwrap();
+    let message = proto::v1::Resource {
+        kind: Some(v1::resource::Kind::Secret(certificate(
+            &one.chain, &one.key,
+        ))),
+    };
+    let document = document::write(&message, None).to_string();
+    assert!(document.contains("[redacted sha256:"), "{document}");
+    let resource = Resource::read(message.clone()).unwrap();
+    for shown in [document, format!("{message:?}"), format!("{resource:?}")] {
+        assert!(!shown.contains(line), "{shown}");
+    }
+}

@@ -1,0 +1,25 @@
+//! What a connection's bytes come over.
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::server::TlsStream;
+
+/// A stream of bytes over a TCP connection, as it is or within TLS.
+pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// The connection below.
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Wire for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Wire for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
