@@ -22,10 +22,10 @@ pub use error::{FieldError, Rejection};
 pub use fleetway_proto as proto;
 pub use kind::{Id, Kind, Name, NameError};
 pub use resource::{
-    Action, CaBundle, Captures, Certificate, CertificateFacts, Cluster, Common, DirectResponse,
-    Endpoint, Endpoints, Fleets, Forward, HeaderMatch, HostPattern, HttpListener, Listener,
-    ListenerTls, PathMatch, PathRewrite, QueryMatch, Redirect, RedirectPath, Resource, Rewrite,
-    Role, Route, Secret, SecretKind, Segment, Template, ValueMatch, WeightedCluster,
-    decode_message,
+    Action, CaBundle, Captures, Certificate, CertificateFacts, Cluster, Common, ConnectionLimits,
+    DirectResponse, Endpoint, Endpoints, EscapedSlashes, Fleets, Forward, HeaderMatch, HostPattern,
+    HttpLimits, HttpListener, Listener, ListenerTls, PathMatch, PathNormalization, PathRewrite,
+    QueryMatch, Redirect, RedirectPath, Resource, Rewrite, Role, Route, Secret, SecretKind,
+    Segment, Template, Underscores, ValueMatch, WeightedCluster, decode_message,
 };
 pub use set::{Change, Entry, Invalid, ResourceSet};

@@ -5,6 +5,7 @@
 //! back.
 
 pub mod admin;
+pub mod admission;
 pub mod app;
 pub mod cluster;
 pub mod config;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// From the outside in: a module uses only those after it.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 17] = [
     "app",
     "admin",
     "runtime",
@@ -16,6 +16,7 @@ const ORDER: [&str; 16] = [
     "upstream",
     "cluster",
     "tls",
+    "admission",
     "http1",
     "telemetry",
     "config",

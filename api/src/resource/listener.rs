@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use fleetway_proto::v1;
 
-use super::{Common, DAY, label, read_common, read_duration};
+use super::{Common, DAY, label, read_common, read_duration, read_number};
 use crate::{FieldError, Kind, Name, error::Checker};
 
 /// The most certificates of a listener.
@@ -19,6 +19,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// TLS on it, if so.
     pub tls: Option<ListenerTls>,
+    /// How many connections there may be.
+    pub limits: ConnectionLimits,
     /// What is spoken on it.
     pub http: HttpListener,
 }
@@ -37,7 +39,77 @@ pub struct HttpListener {
     pub idle_timeout: Duration,
     /// How long requests in flight may go on once the listener goes away.
     pub drain_timeout: Duration,
+    /// How paths are brought into one form.
+    pub path_normalization: PathNormalization,
+    /// What becomes of requests with an underscore in a field's name.
+    pub underscores: Underscores,
+    /// How many proxies before this one are trusted to tell whom a request is from.
+    pub trusted_hops: usize,
+    /// How much a client may ask.
+    pub limits: HttpLimits,
 }
+
+/// How many connections a listener takes; `None` for no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// How many may be open.
+    pub connections: Option<u32>,
+    /// How many may be open from one source.
+    pub per_source: Option<u32>,
+}
+
+/// How much a client may ask over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// The head of a request in bytes.
+    pub header_bytes: u32,
+    /// The fields of a request's head.
+    pub headers: u32,
+    /// The target of a request in bytes.
+    pub uri_bytes: u32,
+    /// How long a request's head may take.
+    pub header_timeout: Duration,
+    /// How many requests a connection may bring; `None` for no limit.
+    pub requests_per_connection: Option<u32>,
+    /// How many requests may be in flight on a connection over HTTP/2.
+    pub concurrent_streams: u32,
+}
+
+/// How paths are brought into one form.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PathNormalization {
+    /// What becomes of encoded slashes and backslashes.
+    pub escaped_slashes: EscapedSlashes,
+    /// Whether repeated slashes stay.
+    pub keep_repeated_slashes: bool,
+}
+
+/// What becomes of an encoded slash or a backslash in a path.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EscapedSlashes {
+    /// The request is refused.
+    #[default]
+    Reject,
+    /// It stays encoded.
+    Keep,
+    /// It becomes a slash.
+    Unescape,
+}
+
+/// What becomes of a request with an underscore in a field's name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Underscores {
+    /// It is refused.
+    #[default]
+    Reject,
+    /// It goes on without the field.
+    Drop,
+    /// It goes on as it is.
+    Allow,
+}
+
+/// The most proxies that can be trusted.
+const MAX_HOPS: u32 = 100;
 
 impl Listener {
     pub(super) fn read(message: v1::Listener) -> Result<Self, Vec<FieldError>> {
@@ -45,6 +117,7 @@ impl Listener {
         let common = read_common(&mut check, &message.name, &message.fleets, message.labels);
         let address = read_address(&mut check, "address", &message.address);
         let tls = message.tls.map(|tls| ListenerTls::read(&mut check, &tls));
+        let limits = ConnectionLimits::read(&mut check, message.limits.unwrap_or_default());
         let http = match message.protocol {
             Some(v1::listener::Protocol::Http(http)) => Some(HttpListener::read(&mut check, http)),
             None => {
@@ -60,6 +133,7 @@ impl Listener {
                 common,
                 address,
                 tls,
+                limits,
                 http,
             }),
             _ => Err(check.finish()),
@@ -97,6 +171,15 @@ impl ListenerTls {
 impl HttpListener {
     fn read(check: &mut Checker, message: v1::HttpListener) -> Self {
         const SECOND: Duration = Duration::from_secs(1);
+        if message.trusted_hops > MAX_HOPS {
+            check.fault("http.trusted_hops", format!("must be at most {MAX_HOPS}"));
+        }
+        let paths = message.path_normalization.unwrap_or_default();
+        let underscores = match message.headers_with_underscores() {
+            v1::http_listener::HeadersWithUnderscores::Drop => Underscores::Drop,
+            v1::http_listener::HeadersWithUnderscores::Allow => Underscores::Allow,
+            _ => Underscores::Reject,
+        };
         Self {
             idle_timeout: read_duration(
                 check,
@@ -111,6 +194,85 @@ impl HttpListener {
                 message.drain_timeout,
                 Duration::from_secs(30),
                 (Duration::ZERO, Duration::from_secs(3600)),
+            ),
+            path_normalization: PathNormalization {
+                escaped_slashes: match paths.escaped_slashes() {
+                    v1::path_normalization::EscapedSlashes::Keep => EscapedSlashes::Keep,
+                    v1::path_normalization::EscapedSlashes::Unescape => EscapedSlashes::Unescape,
+                    _ => EscapedSlashes::Reject,
+                },
+                keep_repeated_slashes: paths.keep_repeated_slashes,
+            },
+            underscores,
+            trusted_hops: usize::try_from(message.trusted_hops).unwrap_or_default(),
+            limits: HttpLimits::read(check, message.limits.unwrap_or_default()),
+        }
+    }
+}
+
+impl ConnectionLimits {
+    fn read(check: &mut Checker, message: v1::ConnectionLimits) -> Self {
+        const MOST: u32 = 10_000_000;
+        let mut limit = |field: &str, value: Option<u32>, default| {
+            let value = read_number(check, field, value, default, (0, MOST));
+            (value > 0).then_some(value)
+        };
+        Self {
+            connections: limit("limits.max_connections", message.max_connections, 100_000),
+            per_source: limit(
+                "limits.max_connections_per_source",
+                message.max_connections_per_source,
+                10_000,
+            ),
+        }
+    }
+}
+
+impl HttpLimits {
+    fn read(check: &mut Checker, message: v1::HttpLimits) -> Self {
+        let header_timeout = read_duration(
+            check,
+            "http.limits.header_timeout",
+            message.header_timeout,
+            Duration::from_secs(10),
+            (Duration::from_millis(100), Duration::from_secs(300)),
+        );
+        let mut number = |field: &str, value: Option<u32>, default, bounds| {
+            read_number(
+                check,
+                &format!("http.limits.{field}"),
+                value,
+                default,
+                bounds,
+            )
+        };
+        let requests = number(
+            "max_requests_per_connection",
+            message.max_requests_per_connection,
+            100_000,
+            (0, 1_000_000_000),
+        );
+        Self {
+            header_bytes: number(
+                "max_header_bytes",
+                message.max_header_bytes,
+                65_536,
+                (1024, 1_048_576),
+            ),
+            headers: number("max_headers", message.max_headers, 100, (10, 256)),
+            uri_bytes: number(
+                "max_uri_bytes",
+                message.max_uri_bytes,
+                16_384,
+                (256, 65_536),
+            ),
+            header_timeout,
+            requests_per_connection: (requests > 0).then_some(requests),
+            concurrent_streams: number(
+                "max_concurrent_streams",
+                message.max_concurrent_streams,
+                128,
+                (1, 10_000),
             ),
         }
     }

@@ -18,7 +18,10 @@ use std::{collections::BTreeMap, hash::BuildHasher as _, time::Duration};
 pub use cluster::{Cluster, Endpoint, Endpoints};
 use fleetway_proto::{Duration as ProtoDuration, v1};
 pub use host::HostPattern;
-pub use listener::{HttpListener, Listener, ListenerTls};
+pub use listener::{
+    ConnectionLimits, EscapedSlashes, HttpLimits, HttpListener, Listener, ListenerTls,
+    PathNormalization, Underscores,
+};
 use prost::Message as _;
 pub use reference::Role;
 pub use route::Route;
@@ -350,6 +353,23 @@ fn read_limit(
             check.fault(field, error.to_string());
             None
         }
+    }
+}
+
+/// Reads a number within bounds; absent means `default`.
+fn read_number(
+    check: &mut Checker,
+    field: &str,
+    value: Option<u32>,
+    default: u32,
+    (least, most): (u32, u32),
+) -> u32 {
+    match value {
+        Some(value) if !(least..=most).contains(&value) => {
+            check.fault(field, format!("must be between {least} and {most}"));
+            default
+        }
+        value => value.unwrap_or(default),
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Forward {
     pub timeout: Option<Duration>,
     /// The longest time without a byte in either direction; `None` for no limit.
     pub idle_timeout: Option<Duration>,
+    /// The longest body of a request, in bytes; `None` for no limit.
+    pub max_request_body: Option<u32>,
     /// What the upstream sees in place of the client's path and host. Boxed, as most routes have
     /// none.
     pub rewrite: Option<Box<Rewrite>>,
@@ -123,6 +125,8 @@ pub struct DirectResponse {
     pub headers: HeaderMap,
 }
 
+/// The longest body of a request where a route does not say, in bytes.
+const MAX_REQUEST_BODY: u32 = 10 * 1024 * 1024;
 const MAX_BODY: usize = 64 * 1024;
 const MAX_WEIGHT: u32 = 1_000_000;
 
@@ -188,6 +192,10 @@ fn read_forward(check: &mut Checker, message: v1::Forward, path: Option<&PathMat
             message.idle_timeout,
             Duration::from_secs(60),
         ),
+        max_request_body: match message.max_request_body_bytes {
+            Some(0) => None,
+            given => Some(given.unwrap_or(MAX_REQUEST_BODY)),
+        },
         rewrite: message
             .rewrite
             .map(|rewrite| Box::new(read_rewrite(check, rewrite, path))),

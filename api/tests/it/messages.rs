@@ -160,14 +160,46 @@ fn cluster() -> impl Strategy<Value = v1::Cluster> {
 }
 
 fn listener() -> impl Strategy<Value = v1::Listener> {
-    let http = (option::of(duration()), option::of(duration())).prop_map(
-        |(idle_timeout, drain_timeout)| {
-            v1::listener::Protocol::Http(v1::HttpListener {
-                idle_timeout,
-                drain_timeout,
-            })
+    let paths = (0..4, any::<bool>()).prop_map(|(escaped_slashes, keep_repeated_slashes)| {
+        v1::PathNormalization {
+            escaped_slashes,
+            keep_repeated_slashes,
+        }
+    });
+    let limits = (any::<[Option<u32>; 5]>(), option::of(duration())).prop_map(
+        |([bytes, headers, uri, requests, streams], header_timeout)| v1::HttpLimits {
+            max_header_bytes: bytes,
+            max_headers: headers,
+            max_uri_bytes: uri,
+            header_timeout,
+            max_requests_per_connection: requests,
+            max_concurrent_streams: streams,
         },
     );
+    let http = (
+        option::of(duration()),
+        option::of(duration()),
+        option::of(paths),
+        0..4,
+        any::<u32>(),
+        option::of(limits),
+    )
+        .prop_map(
+            |(idle_timeout, drain_timeout, paths, underscores, trusted_hops, limits)| {
+                v1::listener::Protocol::Http(v1::HttpListener {
+                    idle_timeout,
+                    drain_timeout,
+                    path_normalization: paths,
+                    headers_with_underscores: underscores,
+                    trusted_hops,
+                    limits,
+                })
+            },
+        );
+    let limits = any::<[Option<u32>; 2]>().prop_map(|[all, source]| v1::ConnectionLimits {
+        max_connections: all,
+        max_connections_per_source: source,
+    });
     let tls = texts().prop_map(|certificates| v1::ListenerTls { certificates });
     (
         name(),
@@ -175,15 +207,17 @@ fn listener() -> impl Strategy<Value = v1::Listener> {
         labels(),
         text(),
         option::of(tls),
+        option::of(limits),
         option::of(http),
     )
         .prop_map(
-            |(name, fleets, labels, address, tls, protocol)| v1::Listener {
+            |(name, fleets, labels, address, tls, limits, protocol)| v1::Listener {
                 name,
                 fleets,
                 labels,
                 address,
                 tls,
+                limits,
                 protocol,
             },
         )
@@ -268,13 +302,17 @@ fn forward() -> impl Strategy<Value = v1::Forward> {
         option::of(duration()),
         option::of(duration()),
         option::of(rewrite),
+        option::of(any::<u32>()),
     )
-        .prop_map(|(clusters, timeout, idle_timeout, rewrite)| v1::Forward {
-            clusters,
-            timeout,
-            idle_timeout,
-            rewrite,
-        })
+        .prop_map(
+            |(clusters, timeout, idle_timeout, rewrite, most)| v1::Forward {
+                clusters,
+                timeout,
+                idle_timeout,
+                rewrite,
+                max_request_body_bytes: most,
+            },
+        )
 }
 
 fn redirect() -> impl Strategy<Value = v1::Redirect> {
@@ -376,11 +414,12 @@ pub(crate) fn message() -> impl Strategy<Value = v1::Resource> {
         },
     );
     prop_oneof![
-        1 => secret.prop_map(Kind::Secret),
-        2 => cluster().prop_map(Kind::Cluster),
-        1 => endpoints.prop_map(Kind::Endpoints),
-        1 => listener().prop_map(Kind::Listener),
-        4 => route().prop_map(Kind::Route),
+        // Boxed, as they are large for a stack.
+        1 => secret.prop_map(Kind::Secret).boxed(),
+        2 => cluster().prop_map(Kind::Cluster).boxed(),
+        1 => endpoints.prop_map(Kind::Endpoints).boxed(),
+        1 => listener().prop_map(Kind::Listener).boxed(),
+        4 => route().prop_map(Kind::Route).boxed(),
     ]
     .prop_map(|kind| v1::Resource { kind: Some(kind) })
 }

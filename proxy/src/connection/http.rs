@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     http::{Connection, Downstream, Overdue, exchange},
-    http1::{self, DrainWatch, ServerConfig},
+    http1::{self, DrainWatch, HeadLimits, ServerConfig},
 };
 
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
@@ -91,8 +91,16 @@ async fn http1<W: Wire>(
     settings: &HttpListener,
     drain: DrainWatch,
 ) -> Result<(), BoxError> {
+    let limits = &settings.limits;
     let config = ServerConfig {
+        limits: HeadLimits {
+            max_bytes: size(limits.header_bytes),
+            max_fields: size(limits.headers),
+            max_uri: size(limits.uri_bytes),
+        },
+        head_timeout: limits.header_timeout,
         idle_timeout: settings.idle_timeout,
+        max_requests: limits.requests_per_connection,
         ..ServerConfig::default()
     };
     let overdue = Overdue::default();
@@ -121,7 +129,7 @@ async fn http2<W: Wire>(
     settings: &HttpListener,
     drain: CancellationToken,
 ) -> Result<(), BoxError> {
-    let streams = Rc::new(Streams::default());
+    let streams = Rc::new(Streams::new(settings.limits.requests_per_connection));
     let counted = streams.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (connection, open) = (connection.clone(), counted.open());
@@ -136,7 +144,8 @@ async fn http2<W: Wire>(
         hyper::server::conn::http2::Builder::new(OnThisWorker)
             .timer(TokioTimer::new())
             .keep_alive_interval(PING)
-            .max_concurrent_streams(128)
+            .max_concurrent_streams(settings.limits.concurrent_streams)
+            .max_header_list_size(settings.limits.header_bytes)
             .max_send_buf_size(UNSENT_MAX)
             .serve_connection(TokioIo::new(io), service)
     );
@@ -144,9 +153,14 @@ async fn http2<W: Wire>(
         result = serving.as_mut() => return Ok(result?),
         () = drain.cancelled() => {}
         () = streams.idle(settings.idle_timeout) => {}
+        () = streams.spent() => {}
     }
     serving.as_mut().graceful_shutdown();
     Ok(serving.await?)
+}
+
+fn size(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 tokio::task_local! {

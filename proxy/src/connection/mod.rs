@@ -29,6 +29,20 @@ pub async fn serve(
     let view = entrance.view(&local);
     let shard = view.listener.counters.clone();
     let shard = shard.shard(local.worker);
+    let _admitted = match view
+        .listener
+        .admission
+        .admit(peer.ip(), view.listener.limits)
+    {
+        Ok(admitted) => admitted,
+        Err(refused) => {
+            shard.connections_refused.increment();
+            tracing::debug!(%peer, %refused, "connection refused");
+            // A reset: there is no need to keep its state while the client is told in good order.
+            let _ = stream.set_zero_linger();
+            return;
+        }
+    };
     shard.connections.increment();
     shard.connections_active.increment();
     let connection = Rc::new(crate::http::Connection {

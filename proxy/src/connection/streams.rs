@@ -9,29 +9,46 @@ use std::{
 };
 
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
 
 /// How many streams are open, and since when none is.
 #[derive(Debug)]
 pub(super) struct Streams {
     open: Cell<usize>,
     idle_since: Cell<Instant>,
-}
-
-impl Default for Streams {
-    fn default() -> Self {
-        Self {
-            open: Cell::new(0),
-            idle_since: Cell::new(Instant::now()),
-        }
-    }
+    /// How many more there may be, and who is told when there are none.
+    left: Cell<u32>,
+    spent: Notify,
 }
 
 impl Streams {
+    /// None yet, and at most so many in all; `None` for no limit.
+    pub(super) fn new(most: Option<u32>) -> Self {
+        Self {
+            open: Cell::new(0),
+            idle_since: Cell::new(Instant::now()),
+            left: Cell::new(most.unwrap_or(u32::MAX)),
+            spent: Notify::new(),
+        }
+    }
+
     /// One more, until what is given back is dropped.
     pub(super) fn open(self: &Rc<Self>) -> Open {
         self.open.set(self.open.get() + 1);
+        // Without a limit it is never spent: there are fewer stream numbers (RFC 9113 section 5.1.1).
+        match self.left.get() {
+            0 | 1 => self.spent.notify_one(),
+            left => self.left.set(left - 1),
+        }
         Open(self.clone())
+    }
+
+    /// Waits until as many have been opened as there may be.
+    pub(super) async fn spent(&self) {
+        self.spent.notified().await;
     }
 
     /// Waits until no stream has been open for `timeout`.
@@ -95,9 +112,19 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    #[tokio::test]
+    async fn a_connection_has_its_streams_and_no_more() {
+        let streams = Rc::new(Streams::new(Some(2)));
+        let _one = streams.open();
+        let mut spent = std::pin::pin!(streams.spent());
+        assert!(futures_util::poll!(spent.as_mut()).is_pending());
+        let _two = streams.open();
+        assert!(futures_util::poll!(spent).is_ready());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_idle_once_no_stream_was_open_for_the_time() {
-        let streams = Rc::new(Streams::default());
+        let streams = Rc::new(Streams::new(None));
         let start = Instant::now();
         let open = streams.open();
         let ends = async {

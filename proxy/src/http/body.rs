@@ -12,7 +12,9 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::Failure;
 use super::headers::remove_hop_by_hop;
+use super::screen::screen_trailers;
 use super::watchdog::{Activity, Expired, Overdue, Watchdog};
 use crate::{
     http1::{self, Interim},
@@ -62,6 +64,9 @@ pub enum BodyError {
     /// The HTTP/2 stream was reset.
     #[error("{0}")]
     Http2(#[from] hyper::Error),
+    /// It is longer than the route takes.
+    #[error("the request body is larger than its route takes")]
+    TooLarge,
     /// The upstream broke off.
     #[error("the upstream broke off: {0}")]
     Upstream(Box<dyn std::error::Error + Send + Sync>),
@@ -104,15 +109,40 @@ impl Body for Downstream {
 pub struct RequestBody {
     inner: Downstream,
     activity: Activity,
+    /// How many more bytes the route takes; `None` for no limit.
+    left: Option<u32>,
 }
 
 impl RequestBody {
-    /// The body of a request watched by `watchdog`.
-    pub(super) fn new(inner: Downstream, watchdog: &Watchdog) -> Self {
-        Self {
+    /// The body of a request watched by `watchdog`, of at most `most` bytes.
+    ///
+    /// # Errors
+    /// When it says beforehand that it is longer.
+    pub(super) fn new(
+        inner: Downstream,
+        watchdog: &Watchdog,
+        most: Option<u32>,
+    ) -> Result<Self, Failure> {
+        if most.is_some_and(|most| inner.size_hint().lower() > u64::from(most)) {
+            return Err(Failure::BodyTooLarge);
+        }
+        Ok(Self {
             inner,
             activity: watchdog.activity(),
-        }
+            left: most,
+        })
+    }
+
+    /// Whether the route takes `some` more bytes.
+    fn takes(&mut self, some: usize) -> bool {
+        let Some(left) = &mut self.left else {
+            return true;
+        };
+        let rest = u32::try_from(some)
+            .ok()
+            .and_then(|some| left.checked_sub(some));
+        *left = rest.unwrap_or(0);
+        rest.is_some()
     }
 }
 
@@ -125,8 +155,18 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
+        let mut frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
         this.activity.touch();
+        if let Some(Ok(frame)) = &mut frame {
+            if let Some(trailers) = frame.trailers_mut() {
+                screen_trailers(trailers);
+            } else if let Some(data) = frame.data_ref()
+                && !this.takes(data.len())
+            {
+                this.activity.set_too_large();
+                return Poll::Ready(Some(Err(BodyError::TooLarge)));
+            }
+        }
         Poll::Ready(frame)
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
-use super::{ResponseBody, watchdog::Expired};
+use super::{PathFault, ResponseBody, watchdog::Expired};
 use crate::upstream::UpstreamError;
 
 /// Why a request was answered by the proxy itself.
@@ -12,6 +12,18 @@ pub enum Failure {
     /// The request is not one this proxy takes: why.
     #[error("{0}")]
     BadRequest(&'static str),
+    /// The path can be read in more than one way: how.
+    #[error("{0}")]
+    Path(#[from] PathFault),
+    /// The request's body is longer than the route takes.
+    #[error("the request body is larger than this route takes")]
+    BodyTooLarge,
+    /// A head over a limit of the listener.
+    #[error("the request head is too large")]
+    HeadTooLarge,
+    /// The request target is over the limit of the listener.
+    #[error("the request target is too long")]
+    UriTooLong,
     /// A method that is not served here.
     #[error("method not allowed")]
     MethodNotAllowed,
@@ -34,7 +46,10 @@ impl Failure {
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::Path(_) => StatusCode::BAD_REQUEST,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,

@@ -8,6 +8,7 @@ use http::{Request, Response, header};
 use super::{
     Downstream, Failure, ResponseBody, forward, headers,
     local::{Entrance, Local, View},
+    screen::screen,
     target::Target,
 };
 use crate::{
@@ -36,12 +37,15 @@ pub async fn exchange(
     // One view for the whole request: what is swapped in meanwhile is the next request's.
     let view = connection.entrance.view(&connection.local);
     let id = headers::request_id(request.headers_mut(), || connection.local.random_id());
-    let answered = answer(connection, &view, request).await;
+    let answered = match screen(&mut request, &view.listener.http) {
+        Ok(()) => answer(connection, &view, request).await,
+        Err(failure) => Err(failure),
+    };
     let shard = view.listener.counters.shard(connection.local.worker);
     let response = answered.unwrap_or_else(|failure| {
         match failure {
             Failure::NoRoute => shard.no_route.increment(),
-            Failure::BadRequest(_) => shard.protocol_errors.increment(),
+            Failure::BadRequest(_) | Failure::Path(_) => shard.protocol_errors.increment(),
             _ => {}
         }
         tracing::debug!(request_id = ?id, peer = %connection.peer, %failure, "answered by the proxy");
@@ -74,7 +78,11 @@ async fn answer(
     let route = bound.route();
     match &route.action {
         Action::Respond(respond) => Ok(direct(respond)),
-        Action::Redirect(rule) => redirect(connection, route, rule, &target),
+        Action::Redirect(rule) => {
+            let hops = view.listener.http.trusted_hops;
+            let https = headers::is_https(request.headers(), connection.https, hops);
+            redirect(https, route, rule, &target)
+        }
         Action::Forward(rule) => forward::forward(connection, view, bound, rule, request).await,
     }
 }
@@ -87,13 +95,13 @@ fn direct(rule: &DirectResponse) -> Response<ResponseBody> {
 }
 
 fn redirect(
-    connection: &Connection,
+    https: bool,
     route: &Route,
     rule: &Redirect,
     target: &Target<'_>,
 ) -> Result<Response<ResponseBody>, Failure> {
     let origin = rewrite::Origin {
-        https: connection.https,
+        https,
         authority: target.authority,
         path: &target.path,
     };

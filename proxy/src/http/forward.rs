@@ -40,8 +40,9 @@ pub(super) async fn forward(
     let received = request.version();
     let (mut parts, body) = request.into_parts();
     let interim = body.interim();
-    prepare(&mut parts, connection, bound, rule)?;
-    let request = Request::from_parts(parts, RequestBody::new(body, &watchdog));
+    prepare(&mut parts, connection, view, bound, rule)?;
+    let body = RequestBody::new(body, &watchdog, rule.max_request_body)?;
+    let request = Request::from_parts(parts, body);
 
     let in_flight = InFlight::new(cluster.clone(), local.worker);
     let sent = upstream::send(
@@ -63,6 +64,9 @@ pub(super) async fn forward(
     let response = response.map_err(|error| {
         count_failure(&error, cluster, local.worker);
         match error {
+            UpstreamError::RequestBody(_) if watchdog.activity().is_too_large() => {
+                Failure::BodyTooLarge
+            }
             UpstreamError::RequestBody(_) => Failure::BadRequest("the request body is malformed"),
             error => Failure::Upstream(error),
         }
@@ -104,6 +108,7 @@ fn count_failure(error: &UpstreamError, cluster: &Cluster, worker: usize) {
 fn prepare(
     parts: &mut Parts,
     connection: &Connection,
+    view: &View,
     bound: &BoundRoute,
     rule: &Forward,
 ) -> Result<(), Failure> {
@@ -129,12 +134,12 @@ fn prepare(
     }
     headers::spend_forward(&parts.method, fields);
     headers::add_via(fields, received);
-    headers::add_forwarded(
-        fields,
-        connection.peer.ip(),
-        connection.https,
-        host.as_ref(),
-    );
+    let client = headers::Client {
+        peer: connection.peer.ip(),
+        https: connection.https,
+        trusted_hops: view.listener.http.trusted_hops,
+    };
+    headers::add_forwarded(fields, client, host.as_ref());
     let host = rule.host().cloned().or(host);
     fields.insert(
         header::HOST,

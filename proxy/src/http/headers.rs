@@ -89,31 +89,69 @@ pub fn add_via(headers: &mut HeaderMap, received: Version) {
     headers.append(header::VIA, HeaderValue::from_static(value));
 }
 
-/// Tells the upstream who asked: `X-Forwarded-For` grows by the peer, `-Proto` and `-Host` are set,
-/// so that a client cannot claim them.
-pub fn add_forwarded(
-    headers: &mut HeaderMap,
-    peer: IpAddr,
-    https: bool,
-    authority: Option<&HeaderValue>,
-) {
-    let peer = peer.to_canonical();
+/// Whom a request is from, as far as this proxy knows.
+#[derive(Debug, Clone, Copy)]
+pub struct Client {
+    /// The other end of the connection.
+    pub peer: IpAddr,
+    /// Whether that is over TLS.
+    pub https: bool,
+    /// How many proxies before this one are believed.
+    pub trusted_hops: usize,
+}
+
+/// Tells the upstream who asked. Of `X-Forwarded-For` what trusted proxies wrote is kept, and the
+/// peer added; `-Proto` and `-Host` are set unless a trusted proxy did. What anyone else claims is
+/// taken out.
+pub fn add_forwarded(headers: &mut HeaderMap, client: Client, authority: Option<&HeaderValue>) {
+    let hops = client.trusted_hops;
+    let peer = client.peer.to_canonical();
     let mut list = Vec::with_capacity(64);
-    for value in headers.get_all(X_FORWARDED_FOR) {
-        list.extend_from_slice(value.as_bytes());
-        list.extend_from_slice(b", ");
+    if hops > 0 {
+        for entry in trusted_entries(headers, hops) {
+            list.extend_from_slice(entry);
+            list.extend_from_slice(b", ");
+        }
     }
     // Writing to a vector cannot fail.
     let _ = std::io::Write::write_fmt(&mut list, format_args!("{peer}"));
     if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(list)) {
         headers.insert(X_FORWARDED_FOR, value);
     }
-    let proto = if https { "https" } else { "http" };
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
-    match authority {
-        Some(authority) => headers.insert(X_FORWARDED_HOST, authority.clone()),
-        None => headers.remove(X_FORWARDED_HOST),
-    };
+    if hops == 0 {
+        headers.remove(header::FORWARDED);
+    }
+    if hops == 0 || !headers.contains_key(X_FORWARDED_PROTO) {
+        let proto = if client.https { "https" } else { "http" };
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
+    }
+    if hops == 0 || !headers.contains_key(X_FORWARDED_HOST) {
+        match authority {
+            Some(authority) => headers.insert(X_FORWARDED_HOST, authority.clone()),
+            None => headers.remove(X_FORWARDED_HOST),
+        };
+    }
+}
+
+/// The last `hops` entries of `X-Forwarded-For`, in their order.
+fn trusted_entries(headers: &HeaderMap, hops: usize) -> impl Iterator<Item = &[u8]> {
+    let entries: smallvec::SmallVec<[&[u8]; 8]> = headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|entry| !entry.is_empty())
+        .collect();
+    let untrusted = entries.len().saturating_sub(hops);
+    entries.into_iter().skip(untrusted)
+}
+
+/// Whether the request came over TLS: to this proxy, or to a trusted one before it that says so.
+pub fn is_https(headers: &HeaderMap, here: bool, trusted_hops: usize) -> bool {
+    match headers.get(X_FORWARDED_PROTO) {
+        Some(proto) if trusted_hops > 0 => proto.as_bytes().eq_ignore_ascii_case(b"https"),
+        _ => here,
+    }
 }
 
 /// The request's id: kept if the client gave a usable one, else made of `random`.
@@ -209,16 +247,25 @@ mod tests {
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "evil"),
         ]);
+        headers.insert(header::FORWARDED, HeaderValue::from_static("for=evil"));
         let host = HeaderValue::from_static("good");
-        add_forwarded(
-            &mut headers,
-            "::ffff:127.0.0.1".parse().unwrap(),
-            false,
-            Some(&host),
-        );
-        assert_eq!(headers[X_FORWARDED_FOR], "10.0.0.1, 10.0.0.2, 127.0.0.1");
+        let client = |trusted_hops| Client {
+            peer: "::ffff:127.0.0.1".parse().unwrap(),
+            https: false,
+            trusted_hops,
+        };
+        let mut trusting = headers.clone();
+        add_forwarded(&mut headers, client(0), Some(&host));
+        assert_eq!(headers[X_FORWARDED_FOR], "127.0.0.1");
         assert_eq!(headers[X_FORWARDED_PROTO], "http");
         assert_eq!(headers[X_FORWARDED_HOST], "good");
+        assert!(!headers.contains_key(header::FORWARDED));
+
+        add_forwarded(&mut trusting, client(1), Some(&host));
+        assert_eq!(trusting[X_FORWARDED_FOR], "10.0.0.2, 127.0.0.1");
+        assert_eq!(trusting[X_FORWARDED_PROTO], "https");
+        assert_eq!(trusting[X_FORWARDED_HOST], "evil");
+        assert!(is_https(&trusting, false, 1) && !is_https(&trusting, false, 0));
     }
 
     #[test]

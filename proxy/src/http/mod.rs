@@ -6,6 +6,8 @@ mod exchange;
 mod forward;
 mod headers;
 mod local;
+mod normalize;
+mod screen;
 mod target;
 mod watchdog;
 
@@ -13,4 +15,5 @@ pub use body::{BodyError, Downstream, RequestBody, ResponseBody};
 pub use error::Failure;
 pub use exchange::{Connection, exchange};
 pub use local::{Entrance, Local, View};
+pub use normalize::{PathFault, normalize};
 pub use watchdog::Overdue;

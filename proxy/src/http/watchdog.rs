@@ -11,18 +11,37 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// When a byte last moved, shared by both directions of a request.
+/// What both directions of a request know of each other.
 #[derive(Debug, Clone)]
-pub struct Activity(Rc<Cell<Instant>>);
+pub struct Activity(Rc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    last: Cell<Instant>,
+    too_large: Cell<bool>,
+}
 
 impl Activity {
     fn beginning(now: Instant) -> Self {
-        Self(Rc::new(Cell::new(now)))
+        Self(Rc::new(Shared {
+            last: Cell::new(now),
+            too_large: Cell::new(false),
+        }))
     }
 
     /// A byte moved.
     pub fn touch(&self) {
-        self.0.set(Instant::now());
+        self.0.last.set(Instant::now());
+    }
+
+    /// The request's body turned out larger than its route takes.
+    pub fn set_too_large(&self) {
+        self.0.too_large.set(true);
+    }
+
+    /// Whether it did.
+    pub fn is_too_large(&self) -> bool {
+        self.0.too_large.get()
     }
 }
 
@@ -75,7 +94,7 @@ impl Watchdog {
             if self.total.is_some_and(|total| total <= now) {
                 return Poll::Ready(Expired::Total);
             }
-            let last = self.activity.0.get();
+            let last = self.activity.0.last.get();
             if self.idle.is_some_and(|idle| last + idle <= now) {
                 return Poll::Ready(Expired::Idle);
             }

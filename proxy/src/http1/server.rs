@@ -57,6 +57,9 @@ pub struct ServerConfig {
     /// How long an idle connection is still read once the drain has begun: the next request may be
     /// on its way.
     pub drain_grace: Duration,
+    /// How many requests a connection may bring; the last is answered with `connection: close`.
+    /// `None` for no limit.
+    pub max_requests: Option<u32>,
     /// How many bytes of a request body the service left unread are read so as to keep the
     /// connection.
     pub max_unread_body: u64,
@@ -75,6 +78,7 @@ impl Default for ServerConfig {
             write_timeout: Duration::from_secs(60),
             linger_timeout: Duration::from_secs(5),
             drain_grace: Duration::from_millis(250),
+            max_requests: None,
             max_unread_body: 64 * 1024,
             half_close: false,
         }
@@ -234,12 +238,17 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
+        let mut left = self.config.max_requests;
         loop {
-            let head = match self.next_head().await {
+            let mut head = match self.next_head().await {
                 Ok(Some(head)) => head,
                 Ok(None) => return self.close(false).await,
                 Err(error) => return Err(self.refuse(error).await),
             };
+            if let Some(left) = &mut left {
+                *left = left.saturating_sub(1);
+                head.keep_alive &= *left > 0;
+            }
             if !self.exchange(head, &service).await? {
                 return self.close(true).await;
             }

@@ -86,6 +86,8 @@ impl Snapshot {
                 Arc::new(ListenerConfig {
                     name: name.clone(),
                     address: resource.address,
+                    limits: resource.limits,
+                    admission: before.map_or_else(Arc::default, |before| before.admission.clone()),
                     tls,
                     http: resource.http.clone(),
                     entry: entry.clone(),

@@ -6,13 +6,16 @@ mod version;
 
 use std::{fmt, future::Future, net::SocketAddr, sync::Arc};
 
-use fleetway_api::{self as api, FieldError, HttpListener, Id, Name, Resource, ResourceSet, Route};
+use fleetway_api::{
+    self as api, ConnectionLimits, FieldError, HttpListener, Id, Name, Resource, ResourceSet, Route,
+};
 use imbl::OrdMap;
 pub use live::Live;
 use smallvec::SmallVec;
 pub use version::{Received, Version};
 
 use crate::{
+    admission::Admission,
     cluster::Cluster,
     route::{RouteTable, Routed},
     telemetry::ListenerCounters,
@@ -115,6 +118,10 @@ pub struct ListenerConfig {
     pub name: Name,
     /// The address it asks for; with port 0, not the one it has.
     pub address: SocketAddr,
+    /// How many connections there may be.
+    pub limits: ConnectionLimits,
+    /// The connections there are; outlives the snapshot.
+    pub admission: Arc<Admission>,
     /// TLS on it, if so.
     pub tls: Option<Arc<ListenerTls>>,
     /// HTTP on it.

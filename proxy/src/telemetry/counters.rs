@@ -83,6 +83,8 @@ pub struct ListenerShard {
     pub connections: Counter,
     /// Connections open.
     pub connections_active: Gauge,
+    /// Connections closed at once, as there were too many.
+    pub connections_refused: Counter,
     /// Responses sent, by class.
     pub responses: StatusClasses,
     /// Requests that matched no route.
@@ -151,6 +153,11 @@ impl ListenerCounters {
             "fleetway_listener_connections_active",
             &label,
             sum(|s| s.connections_active.get()),
+        );
+        out.counter(
+            "fleetway_listener_connections_refused_total",
+            &label,
+            sum(|s| s.connections_refused.get()),
         );
         out.counter(
             "fleetway_listener_no_route_total",

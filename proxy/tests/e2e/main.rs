@@ -14,6 +14,7 @@ mod durability;
 mod http;
 mod independence;
 mod listeners;
+mod protection;
 mod readme;
 mod refusal;
 mod support;

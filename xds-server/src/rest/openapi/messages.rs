@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use fleetway_api::Kind;
 use prost::Message as _;
 use prost_types::{
-    DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto,
+    FileDescriptorSet,
     field_descriptor_proto::{Label, Type},
 };
 use serde_json::{Map, Value, json};
@@ -18,8 +19,11 @@ const PACKAGE: &str = "fleetway.v1";
 const INTERNAL: [&str; 3] = ["Revision", "Change", "Resource"];
 /// Field numbers of `google/protobuf/descriptor.proto`, of which a comment's path is made.
 const FILE_MESSAGE: i32 = 4;
+const FILE_ENUM: i32 = 5;
 const MESSAGE_FIELD: i32 = 2;
+const MESSAGE_ENUM: i32 = 4;
 const MESSAGE_ONEOF: i32 = 8;
+const ENUM_VALUE: i32 = 2;
 
 /// Every schema, by name.
 pub(super) fn schemas() -> Result<Map<String, Value>, prost::DecodeError> {
@@ -27,7 +31,16 @@ pub(super) fn schemas() -> Result<Map<String, Value>, prost::DecodeError> {
     let mut schemas = Map::new();
     for file in set.file.iter().filter(|file| file.package() == PACKAGE) {
         let comments = Comments::of(file);
+        for (index, of) in (0..).zip(&file.enum_type) {
+            let schema = choice(of, &comments, &[FILE_ENUM, index]);
+            schemas.insert(of.name().to_owned(), schema);
+        }
         for (index, message) in (0..).zip(&file.message_type) {
+            for (inner, of) in (0..).zip(&message.enum_type) {
+                let path = [FILE_MESSAGE, index, MESSAGE_ENUM, inner];
+                let name = format!("{}.{}", message.name(), of.name());
+                schemas.insert(name, choice(of, &comments, &path));
+            }
             if INTERNAL.contains(&message.name()) {
                 continue;
             }
@@ -137,6 +150,18 @@ fn object(message: &DescriptorProto, comments: &Comments<'_>, path: &[i32]) -> V
     schema
 }
 
+/// An enum: its names, but for the one that stands for an absent field.
+fn choice(of: &EnumDescriptorProto, comments: &Comments<'_>, path: &[i32]) -> Value {
+    let mut names = Vec::new();
+    let mut description = vec![comments.at(path)];
+    for (index, value) in (0..).zip(&of.value).filter(|(_, v)| v.number() != 0) {
+        let said = comments.at(&[path, &[ENUM_VALUE, index]].concat());
+        description.push(format!("`{}`: {said}", value.name()));
+        names.push(value.name());
+    }
+    json!({"type": "string", "enum": names, "description": description.join("\n\n")})
+}
+
 /// That exactly one of the fields is set, or at most one.
 fn one_of(names: &[&str], one_is_set: bool) -> Value {
     let each = names.iter().map(|name| json!({"required": [name]}));
@@ -185,7 +210,11 @@ fn of_type(field: &FieldDescriptorProto) -> Value {
                 "pattern": "^([0-9]+(\\.[0-9]+)?(h|m|s|ms|us|ns))+$",
                 "examples": ["250ms", "2s", "1m30s"],
             }),
-            name => schema(name.rsplit('.').next().unwrap_or_default()),
+            // A nested one goes by its message's name too: `Cluster.Protocol`.
+            name => schema(
+                name.trim_start_matches('.')
+                    .trim_start_matches("fleetway.v1."),
+            ),
         },
     }
 }
