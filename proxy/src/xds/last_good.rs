@@ -33,7 +33,7 @@ pub const FILE_NAME: &str = "last-good.bin";
 /// Begins the file. The line ends in it show a transfer that changed bytes.
 const MAGIC: &[u8; 8] = b"FLWLG\r\n\n";
 /// The format this program writes and reads.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Magic, format, checksum, length.
 const HEADER: usize = 8 + 4 + 4 + 8;
 /// The largest file that is read.
@@ -57,8 +57,8 @@ pub(super) enum LoadError {
     Io(#[from] io::Error),
     #[error("it is no last good configuration, or a damaged one: {0}")]
     Damaged(&'static str),
-    #[error("it is of format {0}, and this program reads format {FORMAT}: a newer one wrote it")]
-    Newer(u32),
+    #[error("it is of format {0}, and this program reads format {FORMAT}")]
+    OtherFormat(u32),
     #[error("it is of fleet \"{found}\", and this proxy is of fleet \"{expected}\"")]
     OtherFleet { found: String, expected: String },
     #[error("what it holds is not valid here: {}", join(.0))]
@@ -212,8 +212,8 @@ fn decode(mut bytes: &[u8], fleet: &str) -> Result<Saved, LoadError> {
     }
     let format = bytes.get_u32_le();
     if format != FORMAT {
-        // A flipped bit in the number itself reads as a newer format: refused all the same.
-        return Err(LoadError::Newer(format));
+        // A flipped bit in the number itself reads as another format: refused all the same.
+        return Err(LoadError::OtherFormat(format));
     }
     let checksum = bytes.get_u32_le();
     let length = bytes.get_u64_le();
