@@ -155,8 +155,8 @@ where
 
 /// As [`serve`], and calls `abort` before the transport is dropped in the middle of a response
 /// that only the end of the connection ends (to HTTP/1.0 clients), be it by an error or because
-/// the future returned here is dropped. It should make the connection end in a reset, such as by a zero `SO_LINGER`: otherwise the client takes what it got for
-/// the whole.
+/// the future returned here is dropped. It should make the connection end in a reset, such as by a
+/// zero `SO_LINGER`: otherwise the client takes what it got for the whole.
 ///
 /// # Errors
 /// As [`serve`].
