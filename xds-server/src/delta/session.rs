@@ -36,6 +36,19 @@ struct Tracked {
     acknowledged: Option<u64>,
 }
 
+/// What the versions are of that a client names for what it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// It has not subscribed to the barrier, by which it would say so. It is believed.
+    Unsaid,
+    /// Of this store's history.
+    Ours,
+    /// It subscribed to the barrier and gave no version of it.
+    Fresh,
+    /// Of another store's history, or of one this store has lost.
+    Foreign,
+}
+
 /// A type this server does not know. It is answered as one of which there is nothing.
 #[derive(Debug, Default)]
 struct Unknown {
@@ -60,8 +73,8 @@ pub struct Session {
     confirmed: Option<u64>,
     /// The revision the client said it has when it came back.
     claimed: Option<u64>,
-    /// The client holds what another store gave it.
-    foreign: bool,
+    /// What the versions the client names are of.
+    origin: Origin,
     /// A refused revision, not to be sent again unasked.
     held: Option<u64>,
     /// The client asked for something since.
@@ -87,7 +100,7 @@ impl Session {
             push: None,
             confirmed: None,
             claimed: None,
-            foreign: false,
+            origin: Origin::Unsaid,
             held: None,
             asked: false,
             refusal: None,
@@ -348,6 +361,7 @@ impl Session {
     fn on_kind(&mut self, kind: Kind, request: &DeltaDiscoveryRequest) -> Result<(), Close> {
         let subscribe = &request.resource_names_subscribe;
         let unsubscribe = &request.resource_names_unsubscribe;
+        let believed = matches!(self.origin, Origin::Unsaid | Origin::Ours);
         let asks = if let Some(tracked) = self.tracked_mut(kind) {
             let asks = tracked.subscription.update(subscribe, unsubscribe);
             if asks {
@@ -365,6 +379,10 @@ impl Session {
                 };
                 let owed = resume(&view, &request.initial_resource_versions, &self.snapshot);
                 subscription.set_owed(owed);
+                if !believed {
+                    // What is gone stays owed beside it, to be removed.
+                    subscription.owe_everything();
+                }
             }
             if let Some(place) = self.kinds.get_mut(kind.index()) {
                 *place = Some(Tracked {
@@ -393,11 +411,15 @@ impl Session {
         let version = request.initial_resource_versions.get(BARRIER_NAME);
         let position = version.and_then(|version| version.parse().ok());
         let position = position.filter(|position| self.snapshot.follows(*position));
+        self.origin = match (position, version) {
+            (Some(_), _) => Origin::Ours,
+            (None, Some(_)) => Origin::Foreign,
+            (None, None) => Origin::Fresh,
+        };
         // Who did not announce the barrier has been served on this stream already.
         if position.is_none() && self.announced_barrier {
             self.disbelieve_versions();
         }
-        self.foreign = version.is_some() && position.is_none();
         self.claimed = position
             .map(|position| position.number)
             // Of the newest one only an acknowledgement is believed.
@@ -454,7 +476,9 @@ impl Session {
             Mode::Waiting => None,
             // An empty store that never held anything, more likely by mishap than by intent, does
             // not take from proxies what they serve: they wait for its first revision.
-            Mode::Barrier if self.foreign && self.snapshot.revision() == 0 => return,
+            Mode::Barrier if self.origin == Origin::Foreign && self.snapshot.revision() == 0 => {
+                return;
+            }
             Mode::Barrier => self.begin_whole(now_ms),
             Mode::Plain => {
                 let push = self.begin_stepwise(now_ms);

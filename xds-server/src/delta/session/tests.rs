@@ -325,6 +325,44 @@ fn versions_of_another_history_are_not_believed_though_the_numbers_are_equal() {
 }
 
 #[test]
+fn versions_named_after_the_barrier_are_believed_no_more_than_those_before_it() {
+    let state =
+        Snapshot::default().with_history([Epoch { first: 1, id: 0xa }].into_iter().collect());
+    let state = next(&Arc::new(state), &[put(R, "r", &[]), put(R, "s", &[])]);
+    let late = |announced: bool, position: Option<&str>, names: &[&str]| {
+        let mut session = open(&state, announced, &EVERYTHING[1..2]);
+        let versions = position.map(|position| ("revision".to_owned(), position.to_owned()));
+        let barrier = DeltaDiscoveryRequest {
+            initial_resource_versions: versions.into_iter().collect(),
+            ..request(type_url::REVISION)
+        };
+        answer(&mut session, [barrier]);
+        settle(&mut session);
+        let versions = ["r", "t"].map(|name| (name.to_owned(), "1".to_owned()));
+        let routes = DeltaDiscoveryRequest {
+            initial_resource_versions: versions.into(),
+            ..subscribe(type_url::ROUTE, names)
+        };
+        answer(&mut session, [routes]);
+        settle(&mut session)
+    };
+    let barrier = "Revision +revision";
+    for announced in [true, false] {
+        assert_eq!(
+            late(announced, Some("1@a"), &[]),
+            ["Route +s -t", barrier],
+            "{announced}"
+        );
+        for other in [None, Some("1@b"), Some("2@a"), Some("")] {
+            let seen = late(announced, other, &[]);
+            assert_eq!(seen, ["Route +r +s -t", barrier], "{announced} {other:?}");
+            let seen = late(announced, other, &["r", "t"]);
+            assert_eq!(seen, ["Route +r -t", barrier], "{announced} {other:?}");
+        }
+    }
+}
+
+#[test]
 fn an_empty_store_takes_nothing_from_a_client_of_another_one() {
     let empty = Arc::new(Snapshot::default());
     let mut session = open(&empty, true, &EVERYTHING[1..4]);
