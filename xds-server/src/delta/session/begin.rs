@@ -9,7 +9,7 @@ use prost::Message as _;
 use super::{Session, Tracked};
 use crate::{
     delta::{
-        diff::{View, diff},
+        diff::{Delta, View, diff},
         push::{Part, Push},
         request::BARRIER_NAME,
         subscription::Owed,
@@ -34,13 +34,7 @@ impl Session {
         let mut push = Push::new(new.clone(), false, now_ms);
         for (kind, tracked) in Kind::ALL.into_iter().zip(&mut self.kinds) {
             let Some(tracked) = tracked else { continue };
-            let owed = tracked.subscription.take_owed();
-            let view = View {
-                kind,
-                fleet,
-                subscription: &tracked.subscription,
-            };
-            let delta = diff(&view, &tracked.base, &owed, new);
+            let (owed, delta) = tracked.take_delta(kind, fleet, new);
             let part = Part::new(kind, delta.all, delta.upserts, false)
                 .and_removed(delta.removed)
                 .and_removed(delta.absent);
@@ -65,14 +59,7 @@ impl Session {
         let mut last = Vec::new();
         for (kind, tracked) in Kind::ALL.into_iter().zip(&mut self.kinds) {
             let Some(tracked) = tracked else { continue };
-            let Owed { answer, .. } = *tracked.subscription.owed();
-            let owed = tracked.subscription.take_owed();
-            let view = View {
-                kind,
-                fleet,
-                subscription: &tracked.subscription,
-            };
-            let delta = diff(&view, &tracked.base, &owed, new);
+            let (Owed { answer, .. }, delta) = tracked.take_delta(kind, fleet, new);
             // What is refused of it comes back as owed.
             tracked.base = new.clone();
             if delta.is_empty() && !answer {
@@ -91,6 +78,20 @@ impl Session {
         push.parts.extend(last.into_iter().rev());
         push.parts.retain(|part| !part.is_empty());
         (!push.parts.is_empty()).then_some(push)
+    }
+}
+
+impl Tracked {
+    /// Takes what the client is owed: that, and all it needs to hold `new`.
+    fn take_delta(&mut self, kind: Kind, fleet: &str, new: &Snapshot) -> (Owed, Delta) {
+        let owed = self.subscription.take_owed();
+        let view = View {
+            kind,
+            fleet,
+            subscription: &self.subscription,
+        };
+        let delta = diff(&view, &self.base, &owed, new);
+        (owed, delta)
     }
 }
 
