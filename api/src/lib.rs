@@ -26,6 +26,6 @@ pub use resource::{
     DirectResponse, Endpoint, Endpoints, EscapedSlashes, Fleets, Forward, HeaderMatch, HostPattern,
     HttpLimits, HttpListener, Listener, ListenerTls, PathMatch, PathNormalization, PathRewrite,
     QueryMatch, Redirect, RedirectPath, Resource, Rewrite, Role, Route, Secret, SecretKind,
-    Segment, Template, Underscores, ValueMatch, WeightedCluster, decode_message,
+    Segment, Template, Underscores, ValueMatch, WeightedCluster, decode_message, encode_message,
 };
 pub use set::{Change, Entry, Invalid, ResourceSet};

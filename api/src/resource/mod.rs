@@ -249,6 +249,19 @@ pub fn decode_message(kind: Kind, bytes: &[u8]) -> Result<v1::Resource, prost::D
     Ok(v1::Resource { kind: Some(kind) })
 }
 
+/// Encodes a message in the wire form of its kind; [`decode_message`] reads it. `None` for one
+/// without a kind.
+#[must_use]
+pub fn encode_message(message: &v1::Resource) -> Option<(Kind, Vec<u8>)> {
+    Some(match message.kind.as_ref()? {
+        v1::resource::Kind::Secret(message) => (Kind::Secret, message.encode_to_vec()),
+        v1::resource::Kind::Cluster(message) => (Kind::Cluster, message.encode_to_vec()),
+        v1::resource::Kind::Endpoints(message) => (Kind::Endpoints, message.encode_to_vec()),
+        v1::resource::Kind::Listener(message) => (Kind::Listener, message.encode_to_vec()),
+        v1::resource::Kind::Route(message) => (Kind::Route, message.encode_to_vec()),
+    })
+}
+
 /// The name a fault is reported under: `routes/users`, or `routes` while the name is unusable.
 fn label(kind: Kind, name: &str) -> String {
     if name.is_empty() {

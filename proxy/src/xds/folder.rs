@@ -17,10 +17,10 @@ use std::{
 use fleetway_api::{
     Change, Entry, FieldError, Id, Invalid, Resource, ResourceSet,
     document::{self, Format},
+    encode_message,
     proto::v1,
 };
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _, event::AccessKind};
-use prost::Message as _;
 use serde_json::Value;
 use tokio::{sync::Notify, task, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -198,10 +198,12 @@ impl Documents {
             faults.push(in_file(file, FieldError::new(&id, "", message)));
             return;
         }
+        // A document that was read has a kind.
+        let wire = encode_message(message).map_or_else(Vec::new, |(_, wire)| wire);
         let read = Read {
             file: file.to_owned(),
             resource,
-            wire: encode(message).into(),
+            wire: wire.into(),
         };
         self.documents.insert(id, read);
     }
@@ -332,17 +334,6 @@ fn read_file(path: &Path) -> io::Result<(String, i64)> {
     let changed = changed.duration_since(UNIX_EPOCH).unwrap_or_default();
     let time_ms = i64::try_from(changed.as_millis()).unwrap_or_default();
     Ok((fs::read_to_string(path)?, time_ms))
-}
-
-pub(super) fn encode(message: &v1::Resource) -> Vec<u8> {
-    match &message.kind {
-        Some(v1::resource::Kind::Secret(message)) => message.encode_to_vec(),
-        Some(v1::resource::Kind::Cluster(message)) => message.encode_to_vec(),
-        Some(v1::resource::Kind::Endpoints(message)) => message.encode_to_vec(),
-        Some(v1::resource::Kind::Listener(message)) => message.encode_to_vec(),
-        Some(v1::resource::Kind::Route(message)) => message.encode_to_vec(),
-        None => Vec::new(),
-    }
 }
 
 /// Whether an event may be one of the folder or of something in it.

@@ -9,6 +9,7 @@ use envoy_types::pb::{
 use fleetway_api::{
     Kind,
     document::{self, Expected, Format},
+    encode_message,
     proto::{type_url, v1},
 };
 use prost::Message as _;
@@ -27,7 +28,7 @@ pub(super) fn wire(version: &str, yaml: &str) -> WireResource {
         version: version.to_owned(),
         resource: Some(Any {
             type_url: document.id.kind.type_url().to_owned(),
-            value: super::folder::encode(&document.message),
+            value: encode_message(&document.message).unwrap().1,
         }),
         ..WireResource::default()
     }

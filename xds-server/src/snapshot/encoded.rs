@@ -2,10 +2,7 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use fleetway_api::{Kind, Resource, proto::v1};
-use prost::{
-    Message as _,
-    encoding::{WireType, encode_key, encode_varint, encoded_len_varint},
-};
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
 /// A resource as `envoy.service.discovery.v3.Resource`, encoded.
 ///
@@ -29,13 +26,7 @@ impl Encoded {
     /// Encodes a resource at a version. `None` for a message without a kind.
     #[must_use]
     pub fn new(message: &v1::Resource, name: &str, version: u64) -> Option<Self> {
-        let (kind, value) = match message.kind.as_ref()? {
-            v1::resource::Kind::Secret(message) => (Kind::Secret, message.encode_to_vec()),
-            v1::resource::Kind::Cluster(message) => (Kind::Cluster, message.encode_to_vec()),
-            v1::resource::Kind::Endpoints(message) => (Kind::Endpoints, message.encode_to_vec()),
-            v1::resource::Kind::Listener(message) => (Kind::Listener, message.encode_to_vec()),
-            v1::resource::Kind::Route(message) => (Kind::Route, message.encode_to_vec()),
-        };
+        let (kind, value) = fleetway_api::encode_message(message)?;
         let (frame, message_at) = frame(kind.type_url(), name, &version.to_string(), &value);
         Some(Self {
             kind,
@@ -114,6 +105,7 @@ fn field_len(len: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use envoy_types::pb::envoy::service::discovery::v3 as discovery;
+    use prost::Message as _;
 
     use super::*;
 
