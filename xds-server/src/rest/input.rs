@@ -20,6 +20,8 @@ use super::failure::Failure;
 /// The longest message and author, in characters.
 pub(super) const MAX_MESSAGE: usize = 4096;
 pub(super) const MAX_AUTHOR: usize = 256;
+/// How many faults of a query are told. Each takes a pass over the query.
+const MAX_QUERY_FAULTS: usize = 100;
 /// How long a body may stop coming.
 const BODY_SILENCE: Duration = Duration::from_secs(30);
 /// The longest idempotency key.
@@ -58,10 +60,11 @@ pub(super) fn params<T: DeserializeOwned>(parts: &Parts) -> Result<T, Failure> {
 pub(super) struct Faults(Vec<FieldError>);
 
 impl Faults {
-    /// Reads the query. A parameter that cannot be read is left out of the result.
+    /// Reads the query. A parameter that cannot be read is left out of the result; after a hundred
+    /// of them the rest is not read.
     pub(super) fn params<T: DeserializeOwned>(&mut self, parts: &Parts) -> Option<T> {
         let mut query = parts.uri.query().unwrap_or_default().to_owned();
-        loop {
+        for _ in 0..MAX_QUERY_FAULTS {
             let uri = Uri::try_from(format!("/?{query}")).unwrap_or_else(|_| parts.uri.clone());
             let text = match Query::<T>::try_from_uri(&uri) {
                 Ok(Query(read)) => return Some(read),
@@ -86,6 +89,9 @@ impl Faults {
             }
             query = rest;
         }
+        let message = format!("has {MAX_QUERY_FAULTS} faults or more, it is read no further");
+        self.0.push(FieldError::new("", "query", message));
+        None
     }
 
     /// The value, or `default` and its faults.
@@ -255,6 +261,29 @@ mod tests {
     use http::Request;
 
     use super::*;
+
+    #[test]
+    fn a_query_is_read_no_further_after_a_hundred_faults() {
+        let faults = |count: usize| {
+            let query: Vec<String> = (0..count).map(|n| format!("k{n}")).collect();
+            let uri = format!("/?{}", query.join("&"));
+            let (parts, ()) = Request::builder().uri(uri).body(()).unwrap().into_parts();
+            let mut faults = Faults::default();
+            let read = faults.params::<WriteParams>(&parts);
+            (read.is_some(), faults.0)
+        };
+        let (read, few) = faults(3);
+        assert!(read);
+        assert_eq!(few.len(), 3, "{few:?}");
+        let (read, many) = faults(10_000);
+        assert!(!read);
+        assert_eq!(many.len(), MAX_QUERY_FAULTS + 1);
+        assert_eq!(many[0].field, "k0");
+        assert_eq!(
+            many[MAX_QUERY_FAULTS].to_string(),
+            "query: has 100 faults or more, it is read no further"
+        );
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_stops_coming_is_not_waited_for() {
