@@ -3,7 +3,7 @@
 //! A program has one type of settings, every one of them optional, which is also its flags. Unknown
 //! keys and bad values are refused, all of them at once, each with its key and where it stands.
 
-use std::{collections::BTreeMap, fmt, path::Path, str::FromStr};
+use std::{collections::BTreeMap, ffi::OsString, fmt, path::Path, str::FromStr};
 
 use figment::{
     Figment, Provider,
@@ -41,7 +41,7 @@ where
         let name = key.to_ascii_uppercase();
         format!("the environment variable {prefix}{name}")
     };
-    let environment = environment(prefix, std::env::vars_os());
+    let environment = environment(prefix, std::env::vars_os(), &mut faults);
     all.extend(checked::<S>(environment, place, &mut faults));
     let flags = dict(Serialized::defaults(flags)).map_err(|fault| BootstrapError(vec![fault]))?;
     all.extend(flags.into_iter().filter(|(_, value)| !is_none(value)));
@@ -105,13 +105,14 @@ fn dict(provider: impl Provider) -> Result<Dict, String> {
         .map_err(|error| error.to_string())
 }
 
-/// The variables that are settings, by key. All are text.
+/// The variables that are settings, by key. All are text; what is none is noted as a fault.
 ///
 /// Kubernetes sets variables of its own for a service that is called as the program is
 /// (`FLEETWAY_XDS_SERVICE_HOST`, `FLEETWAY_XDS_PORT_7080_TCP`): those are no settings.
 fn environment(
     prefix: &str,
-    variables: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+    variables: impl Iterator<Item = (OsString, OsString)>,
+    faults: &mut Vec<String>,
 ) -> Dict {
     let mut found = BTreeMap::new();
     for (name, value) in variables {
@@ -122,8 +123,17 @@ fn environment(
         let of_service = ["port", "service_host", "service_port"]
             .iter()
             .any(|word| key == *word || key.starts_with(&format!("{word}_")));
-        if !of_service {
-            found.insert(key, Value::from(value.to_string_lossy().into_owned()));
+        if of_service {
+            continue;
+        }
+        match value.into_string() {
+            Ok(value) => {
+                found.insert(key, Value::from(value));
+            }
+            Err(_) => faults.push(format!(
+                "the environment variable {}: is not UTF-8",
+                name.to_string_lossy()
+            )),
         }
     }
     found
@@ -176,7 +186,7 @@ mod tests {
     fn settings(variables: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
         let variables = variables.iter().map(|(k, v)| (k.into(), v.into()));
         let mut faults = Vec::new();
-        let environment = environment("FLEETWAY_X_", variables);
+        let environment = environment("FLEETWAY_X_", variables, &mut faults);
         let good = checked::<Settings>(environment, str::to_owned, &mut faults);
         if faults.is_empty() {
             Ok(extract(&good).unwrap())
@@ -213,6 +223,28 @@ mod tests {
             ("FLEETWAY_X_SERVICE_PORT_REST", "7080"),
         ]);
         assert_eq!(read, Ok(Settings::default()));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_variable_that_is_no_text_is_refused_by_its_name() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let bytes = |value: &[u8]| OsString::from_vec(value.to_vec());
+        let variables = [
+            ("FLEETWAY_X_NAME", bytes(b"caf\xe9")),
+            ("FLEETWAY_X_COUNT", bytes(b"42")),
+            ("FLEETWAY_X_PORT", bytes(b"\xff")),
+            ("FLEETWAY_SERVER", bytes(b"\xff")),
+        ];
+        let variables = variables.map(|(name, value)| (name.into(), value));
+        let mut faults = Vec::new();
+        let read = environment("FLEETWAY_X_", variables.into_iter(), &mut faults);
+        assert_eq!(
+            faults,
+            ["the environment variable FLEETWAY_X_NAME: is not UTF-8"]
+        );
+        assert_eq!(read.into_keys().collect::<Vec<_>>(), ["count"]);
     }
 
     #[test]
