@@ -21,11 +21,5 @@ mod set;
 pub use error::{FieldError, Rejection};
 pub use fleetway_proto as proto;
 pub use kind::{Id, Kind, Name, NameError};
-pub use resource::{
-    Action, CaBundle, Captures, Certificate, CertificateFacts, Cluster, Common, ConnectionLimits,
-    DirectResponse, Endpoint, Endpoints, EscapedSlashes, Fleets, Forward, HeaderMatch, HostPattern,
-    HttpLimits, HttpListener, Listener, ListenerTls, PathMatch, PathNormalization, PathRewrite,
-    QueryMatch, Redirect, RedirectPath, Resource, Rewrite, Role, Route, Secret, SecretKind,
-    Segment, Template, Underscores, ValueMatch, WeightedCluster, decode_message, encode_message,
-};
+pub use resource::*;
 pub use set::{Change, Entry, Invalid, ResourceSet};

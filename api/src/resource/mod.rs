@@ -29,7 +29,8 @@ pub use route_action::{
     Action, DirectResponse, Forward, PathRewrite, Redirect, RedirectPath, Rewrite, WeightedCluster,
 };
 pub use route_match::{HeaderMatch, PathMatch, QueryMatch, ValueMatch};
-pub use secret::{CaBundle, Certificate, CertificateFacts, Secret, SecretKind, redacted};
+pub(crate) use secret::redacted;
+pub use secret::{CaBundle, Certificate, CertificateFacts, Secret, SecretKind};
 pub use template::{Captures, Segment, Template};
 
 use crate::{FieldError, Id, Kind, Name, error::Checker};
