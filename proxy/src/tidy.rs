@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// From the outside in: a module uses only those after it.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "app",
     "admin",
     "runtime",
@@ -18,6 +18,7 @@ const ORDER: [&str; 17] = [
     "tls",
     "admission",
     "http1",
+    "relay",
     "telemetry",
     "config",
     "state",

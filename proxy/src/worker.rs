@@ -1,20 +1,22 @@
 //! The workers: one thread and one current-thread runtime each. A connection lives and dies on
 //! one worker, so nothing on a request's path is locked.
 
-use std::{collections::HashMap, io, net::TcpListener, rc::Rc, sync::Arc, thread, time::Duration};
+use std::{
+    cell::RefCell, collections::HashMap, io, net::TcpListener, rc::Rc, sync::Arc, thread,
+    time::Duration,
+};
 
 use fleetway_api::Name;
 use tokio::{
     sync::{mpsc, oneshot},
-    task::LocalSet,
+    task::{JoinHandle, LocalSet},
     time::MissedTickBehavior,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    connection::Drains,
     http::{Entrance, Local},
-    listener::accept,
+    listener::{Terms, accept},
     snapshot::Live,
 };
 
@@ -113,10 +115,10 @@ impl Worker {
 /// A listener on this worker.
 #[derive(Debug)]
 struct Open {
-    drain: Drains,
-    abort: CancellationToken,
-    tasks: TaskTracker,
-    entrance: Rc<Entrance>,
+    /// Of the connections that are accepted now.
+    terms: Rc<RefCell<Rc<Terms>>>,
+    closed: CancellationToken,
+    accepting: JoinHandle<()>,
 }
 
 async fn run(index: usize, live: Arc<Live>, mut inbox: mpsc::Receiver<Command>) {
@@ -143,6 +145,9 @@ async fn run(index: usize, live: Arc<Live>, mut inbox: mpsc::Receiver<Command>) 
                         tokio::task::spawn_local(listener.end(local.clone(), None));
                     }
                 }
+                for listener in open.values() {
+                    listener.renew(&local);
+                }
                 for (name, socket) in sockets {
                     match Open::start(&local, &name, socket) {
                         Ok(listener) => drop(open.insert(name, listener)),
@@ -168,38 +173,57 @@ impl Open {
     fn start(local: &Rc<Local>, name: &Name, socket: TcpListener) -> io::Result<Self> {
         let entrance = Entrance::new(local, name.clone())
             .ok_or_else(|| io::Error::other("the snapshot has no such listener"))?;
-        let entrance = Rc::new(entrance);
-        let this = Self {
-            drain: Drains::default(),
-            abort: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            entrance: entrance.clone(),
-        };
+        let terms = Rc::new(RefCell::new(Rc::new(Terms::new(entrance))));
+        let closed = CancellationToken::new();
         let socket = tokio::net::TcpListener::from_std(socket)?;
-        this.tasks.spawn_local(accept(
-            socket,
-            local.clone(),
-            entrance,
-            this.drain.clone(),
-            this.abort.clone(),
-            this.tasks.clone(),
-        ));
-        Ok(this)
+        let accepting = accept(socket, local.clone(), terms.clone(), closed.clone());
+        Ok(Self {
+            terms,
+            closed,
+            accepting: tokio::task::spawn_local(accepting),
+        })
     }
 
-    /// Lets its connections end, at most `within` or the listener's own time, then ends them.
-    async fn end(self, local: Rc<Local>, within: Option<Duration>) {
-        self.tasks.close();
-        self.drain.start();
-        // As it was last set, not as it was when the listener was opened.
-        let own = self.entrance.view(&local).listener.http.drain_timeout;
-        let within = within.map_or(own, |within| within.min(own));
-        if tokio::time::timeout(within, self.tasks.wait())
-            .await
-            .is_err()
+    /// Where it speaks another protocol now: new connections do, and those that are open end as if
+    /// their listener had been removed.
+    fn renew(&self, local: &Rc<Local>) {
+        let before = self.terms.borrow().clone();
+        if before.entrance.is_superseded(local)
+            && let Some(entrance) = before.entrance.renewed(local)
         {
-            self.abort.cancel();
-            self.tasks.wait().await;
+            self.terms.replace(Rc::new(Terms::new(entrance)));
+            tokio::task::spawn_local(end(before, local.clone(), None));
         }
+    }
+
+    /// Stops accepting and lets its connections end, at most `within` or the listener's own time.
+    async fn end(self, local: Rc<Local>, within: Option<Duration>) {
+        self.closed.cancel();
+        if self.accepting.await.is_err() {
+            tracing::error!("accepting connections failed");
+        }
+        let terms = self.terms.borrow().clone();
+        end(terms, local, within).await;
+    }
+}
+
+/// Lets connections end, at most `within` or their listener's own time, then ends them.
+async fn end(terms: Rc<Terms>, local: Rc<Local>, within: Option<Duration>) {
+    terms.tasks.close();
+    terms.drain.start();
+    // As it was last set, not as it was when the listener was opened.
+    let own = terms
+        .entrance
+        .view(&local)
+        .listener
+        .protocol
+        .drain_timeout();
+    let within = within.map_or(own, |within| within.min(own));
+    if tokio::time::timeout(within, terms.tasks.wait())
+        .await
+        .is_err()
+    {
+        terms.abort.cancel();
+        terms.tasks.wait().await;
     }
 }

@@ -2,9 +2,9 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use fleetway_proto::v1;
+use fleetway_proto::{Duration as ProtoDuration, v1};
 
-use super::{Common, DAY, label, read_common, read_duration, read_number};
+use super::{Common, DAY, TcpListener, label, read_common, read_duration, read_number};
 use crate::{FieldError, Kind, Name, error::Checker};
 
 /// The most certificates of a listener.
@@ -22,7 +22,48 @@ pub struct Listener {
     /// How many connections there may be.
     pub limits: ConnectionLimits,
     /// What is spoken on it.
-    pub http: HttpListener,
+    pub protocol: Protocol,
+}
+
+/// What is spoken on a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1 and HTTP/2.
+    Http(HttpListener),
+    /// Anything over TCP.
+    Tcp(TcpListener),
+}
+
+impl Protocol {
+    fn read(check: &mut Checker, message: Option<v1::listener::Protocol>) -> Option<Self> {
+        match message {
+            Some(v1::listener::Protocol::Http(http)) => {
+                Some(Self::Http(HttpListener::read(check, http)))
+            }
+            Some(v1::listener::Protocol::Tcp(tcp)) => {
+                Some(Self::Tcp(TcpListener::read(check, tcp)))
+            }
+            None => {
+                check.fault(
+                    "",
+                    "does not say what is spoken on it: give it `http: {}` or `tcp`",
+                );
+                None
+            }
+        }
+    }
+
+    /// Every cluster it names, with the path of the field that does.
+    pub(super) fn clusters(&self, mut found: impl FnMut(&Name, &dyn Fn() -> String)) {
+        match self {
+            Self::Http(_) => {}
+            Self::Tcp(tcp) => {
+                for (index, cluster) in tcp.clusters.iter().enumerate() {
+                    found(&cluster.name, &|| format!("tcp.clusters[{index}].name"));
+                }
+            }
+        }
+    }
 }
 
 /// TLS as the proxy terminates it for clients.
@@ -118,23 +159,14 @@ impl Listener {
         let address = read_address(&mut check, "address", &message.address);
         let tls = message.tls.map(|tls| ListenerTls::read(&mut check, &tls));
         let limits = ConnectionLimits::read(&mut check, message.limits.unwrap_or_default());
-        let http = match message.protocol {
-            Some(v1::listener::Protocol::Http(http)) => Some(HttpListener::read(&mut check, http)),
-            None => {
-                check.fault(
-                    "http",
-                    "is missing: say what is spoken on it, such as `http: {}`",
-                );
-                None
-            }
-        };
-        match (common, address, http) {
-            (Some(common), Some(address), Some(http)) if check.is_clean() => Ok(Self {
+        let protocol = Protocol::read(&mut check, message.protocol);
+        match (common, address, protocol) {
+            (Some(common), Some(address), Some(protocol)) if check.is_clean() => Ok(Self {
                 common,
                 address,
                 tls,
                 limits,
-                http,
+                protocol,
             }),
             _ => Err(check.finish()),
         }
@@ -168,6 +200,14 @@ impl ListenerTls {
     }
 }
 
+impl Listener {
+    /// Whether requests come in on it, for routes to take.
+    #[must_use]
+    pub fn takes_routes(&self) -> bool {
+        matches!(self.protocol, Protocol::Http(_))
+    }
+}
+
 impl HttpListener {
     fn read(check: &mut Checker, message: v1::HttpListener) -> Self {
         const SECOND: Duration = Duration::from_secs(1);
@@ -188,13 +228,7 @@ impl HttpListener {
                 Duration::from_secs(75),
                 (SECOND, DAY),
             ),
-            drain_timeout: read_duration(
-                check,
-                "http.drain_timeout",
-                message.drain_timeout,
-                Duration::from_secs(30),
-                (Duration::ZERO, Duration::from_secs(3600)),
-            ),
+            drain_timeout: read_drain_timeout(check, "http.drain_timeout", message.drain_timeout),
             path_normalization: PathNormalization {
                 escaped_slashes: match paths.escaped_slashes() {
                     v1::path_normalization::EscapedSlashes::Keep => EscapedSlashes::Keep,
@@ -276,6 +310,17 @@ impl HttpLimits {
             ),
         }
     }
+}
+
+/// Reads how long connections may go on once their listener goes away.
+pub(super) fn read_drain_timeout(
+    check: &mut Checker,
+    field: &str,
+    value: Option<ProtoDuration>,
+) -> Duration {
+    const MOST: Duration = Duration::from_secs(3600);
+    let bounds = (Duration::ZERO, MOST);
+    read_duration(check, field, value, Duration::from_secs(30), bounds)
 }
 
 /// Reads `IP:PORT`.

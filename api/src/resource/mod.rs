@@ -6,12 +6,14 @@
 mod cluster;
 mod host;
 mod listener;
+mod listener_tcp;
 mod reference;
 mod route;
 mod route_action;
 mod route_match;
 mod secret;
 mod template;
+mod weighted;
 
 use std::{collections::BTreeMap, hash::BuildHasher as _, time::Duration};
 
@@ -20,18 +22,20 @@ use fleetway_proto::{Duration as ProtoDuration, v1};
 pub use host::HostPattern;
 pub use listener::{
     ConnectionLimits, EscapedSlashes, HttpLimits, HttpListener, Listener, ListenerTls,
-    PathNormalization, Underscores,
+    PathNormalization, Protocol, Underscores,
 };
+pub use listener_tcp::{Relay, TcpListener};
 use prost::Message as _;
 pub use reference::Role;
 pub use route::Route;
 pub use route_action::{
-    Action, DirectResponse, Forward, PathRewrite, Redirect, RedirectPath, Rewrite, WeightedCluster,
+    Action, DirectResponse, Forward, PathRewrite, Redirect, RedirectPath, Rewrite,
 };
 pub use route_match::{HeaderMatch, PathMatch, QueryMatch, ValueMatch};
 pub(crate) use secret::redacted;
 pub use secret::{CaBundle, Certificate, CertificateFacts, Secret, SecretKind};
 pub use template::{Captures, Segment, Template};
+pub use weighted::WeightedCluster;
 
 use crate::{FieldError, Id, Kind, Name, error::Checker};
 
@@ -355,9 +359,20 @@ fn read_limit(
     value: Option<ProtoDuration>,
     default: Duration,
 ) -> Option<Duration> {
-    match value.map(Duration::try_from) {
+    match value {
         None => Some(default),
-        Some(Ok(Duration::ZERO)) => None,
+        Some(_) => read_limit_or_none(check, field, value),
+    }
+}
+
+/// Reads a limit in time; `0s` and absent mean none.
+fn read_limit_or_none(
+    check: &mut Checker,
+    field: &str,
+    value: Option<ProtoDuration>,
+) -> Option<Duration> {
+    match value.map(Duration::try_from) {
+        None | Some(Ok(Duration::ZERO)) => None,
         Some(Ok(duration)) if (MILLISECOND..=DAY).contains(&duration) => Some(duration),
         Some(Ok(_)) => {
             check.fault(field, "must be between 1ms and 24h, or 0s for no limit");

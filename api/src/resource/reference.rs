@@ -14,8 +14,8 @@ pub enum Role {
     Cluster,
     /// A cluster whose members stand elsewhere.
     Memberless,
-    /// A listener.
-    Listener,
+    /// A listener that requests come in on.
+    HttpListener,
 }
 
 impl Role {
@@ -24,7 +24,7 @@ impl Role {
         Self::Authorities,
         Self::Cluster,
         Self::Memberless,
-        Self::Listener,
+        Self::HttpListener,
     ];
 
     /// The kind that can play it.
@@ -33,7 +33,7 @@ impl Role {
         match self {
             Self::Certificate | Self::Authorities => Kind::Secret,
             Self::Cluster | Self::Memberless => Kind::Cluster,
-            Self::Listener => Kind::Listener,
+            Self::HttpListener => Kind::Listener,
         }
     }
 
@@ -50,6 +50,8 @@ impl Role {
             }
             (Self::Memberless, Resource::Cluster(cluster)) => (!cluster.endpoints.is_empty())
                 .then_some("lists endpoints itself: empty that list or delete this resource"),
+            (Self::HttpListener, Resource::Listener(listener)) => (!listener.takes_routes())
+                .then_some("does not speak HTTP: routes serve listeners with `http` only"),
             _ => None,
         }
     }
@@ -72,10 +74,13 @@ impl Resource {
                         format!("tls.certificates[{index}]")
                     });
                 }
+                listener
+                    .protocol
+                    .clusters(|name, field| found(Role::Cluster, name, field));
             }
             Self::Route(route) => {
                 for (index, name) in route.listeners.iter().enumerate() {
-                    found(Role::Listener, name, &|| format!("listeners[{index}]"));
+                    found(Role::HttpListener, name, &|| format!("listeners[{index}]"));
                 }
                 if let Action::Forward(forward) = &route.action {
                     for (index, cluster) in forward.clusters.iter().enumerate() {

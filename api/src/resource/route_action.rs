@@ -7,12 +7,13 @@ use fleetway_proto::v1;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{
-    PathMatch, Template,
+    PathMatch, Template, WeightedCluster,
     host::{is_dns_name, is_ip_literal},
     read_limit,
     route_match::is_path,
+    weighted::read_clusters,
 };
-use crate::{Name, error::Checker};
+use crate::error::Checker;
 
 /// What becomes of a request.
 #[derive(Debug, Clone)]
@@ -64,15 +65,6 @@ impl Forward {
     pub fn host(&self) -> Option<&HeaderValue> {
         self.rewrite.as_ref()?.host.as_ref()
     }
-}
-
-/// A cluster and its share.
-#[derive(Debug, Clone)]
-pub struct WeightedCluster {
-    /// The cluster.
-    pub name: Name,
-    /// Its share, 0 to 1,000,000.
-    pub weight: u32,
 }
 
 /// What becomes of the path on its way upstream.
@@ -128,7 +120,6 @@ pub struct DirectResponse {
 /// The longest body of a request where a route does not say, in bytes.
 const MAX_REQUEST_BODY: u32 = 10 * 1024 * 1024;
 const MAX_BODY: usize = 64 * 1024;
-const MAX_WEIGHT: u32 = 1_000_000;
 
 pub(super) fn read(
     check: &mut Checker,
@@ -148,38 +139,9 @@ pub(super) fn read(
 }
 
 fn read_forward(check: &mut Checker, message: v1::Forward, path: Option<&PathMatch>) -> Forward {
-    let mut clusters: Vec<WeightedCluster> = Vec::with_capacity(message.clusters.len());
-    let field = |index: usize, name: &str| format!("forward.clusters[{index}].{name}");
-    for (index, cluster) in message.clusters.into_iter().enumerate() {
-        let weight = cluster.weight.unwrap_or(1);
-        if weight > MAX_WEIGHT {
-            check.fault(
-                field(index, "weight"),
-                format!("must be between 0 and {MAX_WEIGHT}"),
-            );
-        }
-        let Some(name) = check.take(|| field(index, "name"), Name::new(&cluster.name)) else {
-            continue;
-        };
-        if clusters.iter().any(|other| other.name == name) {
-            check.fault(field(index, "name"), format!("names {name} a second time"));
-        } else {
-            clusters.push(WeightedCluster { name, weight });
-        }
-    }
-    if clusters.is_empty() {
-        check.fault(
-            "forward.clusters",
-            "is empty: name the cluster to send requests to",
-        );
-    } else if clusters.iter().all(|cluster| cluster.weight == 0) {
-        check.fault(
-            "forward.clusters",
-            "every weight is 0: give one cluster a weight above 0",
-        );
-    }
+    let clusters = read_clusters(check, "forward.clusters", message.clusters, "requests");
     Forward {
-        clusters: clusters.into(),
+        clusters,
         timeout: read_limit(
             check,
             "forward.timeout",

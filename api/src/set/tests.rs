@@ -57,15 +57,23 @@ fn resource() -> impl Strategy<Value = v1::Resource> {
             ..Default::default()
         })
     });
-    let listener = (name(), fleets(), 0..3_u16).prop_map(|(name, fleets, port)| {
-        Of::Listener(v1::Listener {
-            name,
-            fleets,
-            address: format!("127.0.0.1:{port}"),
-            protocol: Some(v1::listener::Protocol::Http(v1::HttpListener::default())),
+    let protocol = prop_oneof![
+        3 => Just(v1::listener::Protocol::Http(v1::HttpListener::default())),
+        1 => name().prop_map(|name| v1::listener::Protocol::Tcp(v1::TcpListener {
+            clusters: vec![v1::WeightedCluster { name, weight: None }],
             ..Default::default()
-        })
-    });
+        })),
+    ];
+    let listener =
+        (name(), fleets(), 0..3_u16, protocol).prop_map(|(name, fleets, port, protocol)| {
+            Of::Listener(v1::Listener {
+                name,
+                fleets,
+                address: format!("127.0.0.1:{port}"),
+                protocol: Some(protocol),
+                ..Default::default()
+            })
+        });
     let action = prop_oneof![
         names(2)
             .prop_filter("a cluster", |names| !names.is_empty())
@@ -160,12 +168,16 @@ fn faults(all: &Flat) -> (BTreeSet<Id>, BTreeSet<(Id, Id)>) {
             let good = all
                 .get(&Id::new(role.kind(), name.clone()))
                 .is_some_and(|target| {
-                    let listed = match target {
-                        Resource::Cluster(cluster) => !cluster.endpoints.is_empty(),
-                        _ => false,
+                    let fits = match (one, target) {
+                        (Resource::Endpoints(_), Resource::Cluster(cluster)) => {
+                            cluster.endpoints.is_empty()
+                        }
+                        (Resource::Route(_), Resource::Listener(listener)) => {
+                            listener.takes_routes()
+                        }
+                        _ => true,
                     };
-                    target.common().fleets.covers(fleets)
-                        && !(listed && matches!(one, Resource::Endpoints(_)))
+                    target.common().fleets.covers(fleets) && fits
                 });
             if !good {
                 broken.insert(id.clone());

@@ -62,18 +62,23 @@ impl Schedule {
     /// The endpoint whose turn it is.
     #[must_use]
     pub fn pick(&self, rotation: &Rotation) -> Option<SocketAddr> {
-        let round = if self.turns.is_empty() {
-            self.endpoints.len()
-        } else {
-            self.turns.len()
-        };
-        let place = rotation.0.get().checked_rem(round)?;
+        let place = rotation.0.get().checked_rem(self.round())?;
         rotation.0.set(place + 1);
         let index = match self.turns.get(place) {
             Some(index) => usize::from(*index),
             None => place,
         };
         self.endpoints.get(index).copied()
+    }
+
+    /// How many turns there are until every endpoint had its own; 0 without endpoints.
+    #[must_use]
+    pub fn round(&self) -> usize {
+        if self.turns.is_empty() {
+            self.endpoints.len()
+        } else {
+            self.turns.len()
+        }
     }
 
     /// The endpoints that can be taken.

@@ -1,23 +1,30 @@
-//! One downstream connection: which protocol it speaks, and its requests one after another.
+//! One downstream connection: accepted → TLS, if so → what is spoken on it.
 
+mod abrupt;
 mod detect;
 mod http;
 mod streams;
+mod tcp;
 mod tls;
 mod wire;
 
 use std::{net::SocketAddr, rc::Rc};
 
+use http::BoxError;
 pub use http::Drains;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::{Entrance, Local};
+use crate::{
+    http::{Entrance, Local},
+    snapshot::Protocol,
+    telemetry::ListenerShard,
+};
 
 /// Serves a connection to its end.
 ///
-/// `drain` asks it to end: idle at once, busy after the requests in flight. `abort` ends it as it
-/// stands.
+/// `drain` asks it to end: idle at once, busy after the requests in flight; what is relayed goes
+/// on. `abort` ends it as it stands.
 pub async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
@@ -27,13 +34,14 @@ pub async fn serve(
     abort: CancellationToken,
 ) {
     let view = entrance.view(&local);
-    let shard = view.listener.counters.clone();
-    let shard = shard.shard(local.worker);
-    let _admitted = match view
+    let counters = view.listener.counters.clone();
+    let shard = counters.shard(local.worker);
+    let admitted = view
         .listener
         .admission
-        .admit(peer.ip(), view.listener.limits)
-    {
+        .admit(peer.ip(), view.listener.limits);
+    drop(view);
+    let _admitted = match admitted {
         Ok(admitted) => admitted,
         Err(refused) => {
             shard.connections_refused.increment();
@@ -45,27 +53,8 @@ pub async fn serve(
     };
     shard.connections.increment();
     shard.connections_active.increment();
-    let connection = Rc::new(crate::http::Connection {
-        local,
-        entrance,
-        peer,
-        https: view.listener.tls.is_some(),
-    });
-    let (http, tls) = (view.listener.http.clone(), view.listener.tls.clone());
-    drop(view);
-    let serving = async {
-        stream.set_nodelay(true)?;
-        match tls {
-            None => http::serve(stream, None, connection, &http, drain).await,
-            // Boxed, so that a connection in the clear does not hold the room for one.
-            Some(tls) => {
-                let (stream, agreed) = Box::pin(tls::handshake(stream, &tls.terminate)).await?;
-                Box::pin(http::serve(stream, agreed, connection, &http, drain)).await
-            }
-        }
-    };
     tokio::select! {
-        result = serving => {
+        result = stages(stream, peer, local, entrance, drain, shard) => {
             if let Err(error) = result {
                 shard.protocol_errors.increment();
                 tracing::debug!(%peer, error = %error, "connection ended in an error");
@@ -74,4 +63,50 @@ pub async fn serve(
         () = abort.cancelled() => {}
     }
     shard.connections_active.decrement();
+}
+
+/// What becomes of a connection, step by step. What only some connections have is boxed, so that
+/// one that carries requests in the clear does not hold the room for it.
+async fn stages(
+    stream: TcpStream,
+    peer: SocketAddr,
+    local: Rc<Local>,
+    entrance: Rc<Entrance>,
+    drain: Drains,
+    shard: &ListenerShard,
+) -> Result<(), BoxError> {
+    stream.set_nodelay(true)?;
+    let view = entrance.view(&local);
+    let tls = view.listener.tls.clone();
+    match &view.listener.protocol {
+        Protocol::Http(settings) => {
+            let settings = settings.clone();
+            drop(view);
+            let connection = Rc::new(crate::http::Connection {
+                local,
+                entrance,
+                peer,
+                https: tls.is_some(),
+            });
+            match tls {
+                None => http::serve(stream, None, connection, &settings, drain).await,
+                Some(tls) => {
+                    let (stream, agreed) = Box::pin(tls::handshake(stream, &tls.terminate)).await?;
+                    Box::pin(http::serve(stream, agreed, connection, &settings, drain)).await
+                }
+            }
+        }
+        Protocol::Tcp(tcp) => {
+            let passage = tcp::Passage::choose(&view.snapshot, &local, &tcp.targets, tcp.relay);
+            drop(view);
+            match tls {
+                None => Box::pin(tcp::serve(stream, peer, passage, &local, shard)).await,
+                Some(tls) => {
+                    let (stream, _) = Box::pin(tls::handshake(stream, &tls.terminate)).await?;
+                    Box::pin(tcp::serve(stream, peer, passage, &local, shard)).await;
+                }
+            }
+            Ok(())
+        }
+    }
 }

@@ -6,6 +6,8 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
+use crate::relay::Side;
+
 /// A stream of bytes over a TCP connection, as it is or within TLS.
 pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + 'static {
     /// The connection below.
@@ -21,5 +23,11 @@ impl Wire for TcpStream {
 impl Wire for TlsStream<TcpStream> {
     fn tcp(&self) -> &TcpStream {
         self.get_ref().0
+    }
+}
+
+impl Side for TlsStream<TcpStream> {
+    fn plain(&self) -> Option<&TcpStream> {
+        None
     }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     route::{RequestView, Routed as _, rewrite},
-    snapshot::BoundRoute,
+    snapshot::{BoundRoute, Protocol},
 };
 
 /// What the requests of one connection have in common.
@@ -37,7 +37,12 @@ pub async fn exchange(
     // One view for the whole request: what is swapped in meanwhile is the next request's.
     let view = connection.entrance.view(&connection.local);
     let id = headers::request_id(request.headers_mut(), || connection.local.random_id());
-    let answered = match screen(&mut request, &view.listener.http) {
+    let screened = match &view.listener.protocol {
+        Protocol::Http(rules) => screen(&mut request, rules),
+        // Requests come in where HTTP is spoken.
+        _ => Err(Failure::NoRoute),
+    };
+    let answered = match screened {
         Ok(()) => answer(connection, &view, request).await,
         Err(failure) => Err(failure),
     };
@@ -79,7 +84,7 @@ async fn answer(
     match &route.action {
         Action::Respond(respond) => Ok(direct(respond)),
         Action::Redirect(rule) => {
-            let hops = view.listener.http.trusted_hops;
+            let hops = view.listener.protocol.trusted_hops();
             let https = headers::is_https(request.headers(), connection.https, hops);
             redirect(https, route, rule, &target)
         }

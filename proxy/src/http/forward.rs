@@ -31,8 +31,8 @@ pub(super) async fn forward(
         return Ok(response);
     }
     let local = &connection.local;
-    let point = local.random_below(bound.total_weight());
-    let slot = bound.target(point).ok_or(Failure::NoEndpoint)?;
+    let slot = bound.targets().choose(|total| local.random_below(total));
+    let slot = slot.ok_or(Failure::NoEndpoint)?;
     let cluster = view.snapshot.cluster(slot).ok_or(Failure::NoEndpoint)?;
     let endpoint = local.pick(cluster, slot).ok_or(Failure::NoEndpoint)?;
 
@@ -137,7 +137,7 @@ fn prepare(
     let client = headers::Client {
         peer: connection.peer.ip(),
         https: connection.https,
-        trusted_hops: view.listener.http.trusted_hops,
+        trusted_hops: view.listener.protocol.trusted_hops(),
     };
     headers::add_forwarded(fields, client, host.as_ref());
     let host = rule.host().cloned().or(host);

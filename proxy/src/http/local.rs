@@ -86,6 +86,13 @@ pub struct Entrance {
     checked: Cell<u64>,
 }
 
+impl View {
+    /// Whether connections of this view can be served by what `listener` says, too.
+    fn is_continued_by(&self, listener: &ListenerConfig) -> bool {
+        self.listener.protocol.is_kind_of(&listener.protocol)
+    }
+}
+
 impl Entrance {
     /// The entrance of a listener of the snapshot in force; `None` if it has no such listener.
     #[must_use]
@@ -101,15 +108,32 @@ impl Entrance {
         })
     }
 
-    /// The snapshot in force. Once the listener is gone from it, the last one that had it: the
-    /// connections still open are served by that one to their end.
+    /// Whether the listener speaks another protocol in the snapshot in force: then its new
+    /// connections need another entrance.
+    #[must_use]
+    pub fn is_superseded(&self, local: &Local) -> bool {
+        let snapshot = local.live.load();
+        let listener = snapshot.listeners.get(&self.name);
+        listener.is_some_and(|listener| !self.view.borrow().is_continued_by(listener))
+    }
+
+    /// An entrance of the same listener as the snapshot in force has it; `None` if it is gone.
+    #[must_use]
+    pub fn renewed(&self, local: &Local) -> Option<Self> {
+        Self::new(local, self.name.clone())
+    }
+
+    /// The snapshot in force. Once the listener is gone from it, or speaks another protocol, the
+    /// last one that had it: the connections still open are served by that one to their end.
     #[must_use]
     pub fn view(&self, local: &Local) -> Rc<View> {
         let generation = local.live.generation();
         if self.checked.get() != generation {
             self.checked.set(generation);
             let snapshot = local.live.load();
-            if let Some(listener) = snapshot.listeners.get(&self.name).cloned() {
+            if let Some(listener) = snapshot.listeners.get(&self.name).cloned()
+                && self.view.borrow().is_continued_by(&listener)
+            {
                 self.view.replace(Rc::new(View { snapshot, listener }));
             }
         }

@@ -143,7 +143,10 @@ mod tests {
             kind: Some(fleetway_api::proto::v1::resource::Kind::Listener(message)),
         });
         match resource.unwrap() {
-            fleetway_api::Resource::Listener(listener) => listener.http,
+            fleetway_api::Resource::Listener(listener) => match listener.protocol {
+                fleetway_api::Protocol::Http(http) => http,
+                other => panic!("{other:?}"),
+            },
             other => panic!("{other:?}"),
         }
     }

@@ -1,6 +1,6 @@
 //! Accepting connections on one worker.
 
-use std::{io, net::SocketAddr, rc::Rc, time::Duration};
+use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, time::Duration};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -13,27 +13,55 @@ use crate::{
 /// How long to wait when the process has no file descriptors or memory left.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
-/// Accepts connections and serves each on this worker, until `drain`; `tasks` has those still
-/// open.
+/// What the connections of a listener have in common, from when they are accepted. There are new
+/// ones once the listener speaks another protocol.
+#[derive(Debug)]
+pub struct Terms {
+    /// What they are served by.
+    pub entrance: Rc<Entrance>,
+    /// Asks them to end.
+    pub drain: Drains,
+    /// Ends them.
+    pub abort: CancellationToken,
+    /// Those still open.
+    pub tasks: TaskTracker,
+}
+
+impl Terms {
+    /// For connections that come in by `entrance`.
+    #[must_use]
+    pub fn new(entrance: Entrance) -> Self {
+        Self {
+            entrance: Rc::new(entrance),
+            drain: Drains::default(),
+            abort: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    fn serve(&self, local: &Rc<Local>, stream: TcpStream, peer: SocketAddr) {
+        let (local, entrance) = (local.clone(), self.entrance.clone());
+        let (drain, abort) = (self.drain.clone(), self.abort.clone());
+        self.tasks.spawn_local(connection::serve(
+            stream, peer, local, entrance, drain, abort,
+        ));
+    }
+}
+
+/// Accepts connections and serves each on this worker, on the terms of the moment, until `closed`.
 pub async fn accept(
     socket: TcpListener,
     local: Rc<Local>,
-    entrance: Rc<Entrance>,
-    drain: Drains,
-    abort: CancellationToken,
-    tasks: TaskTracker,
+    terms: Rc<RefCell<Rc<Terms>>>,
+    closed: CancellationToken,
 ) {
     let serve = |stream: TcpStream, peer: SocketAddr| {
-        let (local, entrance) = (local.clone(), entrance.clone());
-        let (drain, abort) = (drain.clone(), abort.clone());
-        tasks.spawn_local(connection::serve(
-            stream, peer, local, entrance, drain, abort,
-        ));
+        terms.borrow().serve(&local, stream, peer);
     };
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
-            () = drain.token.cancelled() => break,
+            () = closed.cancelled() => break,
         };
         match accepted {
             Ok((stream, peer)) => serve(stream, peer),

@@ -4,5 +4,5 @@ mod accept;
 mod reconcile;
 mod socket;
 
-pub use accept::accept;
+pub use accept::{Terms, accept};
 pub use reconcile::{Plan, Sockets};

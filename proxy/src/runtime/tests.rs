@@ -1,3 +1,5 @@
+mod tcp;
+
 use fleetway_api::{Change, Entry, document};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

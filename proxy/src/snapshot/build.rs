@@ -2,11 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use fleetway_api::{self as api, Action, FieldError, Id, Kind, Name, Resource, SecretKind};
+use fleetway_api::{
+    self as api, Action, FieldError, Id, Kind, Name, Resource, SecretKind, WeightedCluster,
+};
 use imbl::OrdMap;
 
 use super::{
-    BoundRoute, ListenerConfig, ListenerTls, Received, Resources, Slot, Snapshot, Target, Update,
+    BoundRoute, ListenerConfig, ListenerTls, Protocol, Received, Resources, Slot, Snapshot,
+    Targets, Update,
 };
 use crate::{
     cluster::Cluster,
@@ -89,7 +92,7 @@ impl Snapshot {
                     limits: resource.limits,
                     admission: before.map_or_else(Arc::default, |before| before.admission.clone()),
                     tls,
-                    http: resource.http.clone(),
+                    protocol: Protocol::new(&resource.protocol, |clusters| next.targets(clusters)),
                     entry: entry.clone(),
                     table,
                     has_own_table,
@@ -123,6 +126,7 @@ impl Snapshot {
         let before = before.and_then(|before| before.tls.as_ref());
         if let Some(before) = before
             && before.settings == *settings
+            && before.http == resource.takes_routes()
             && before
                 .secrets
                 .iter()
@@ -138,7 +142,13 @@ impl Snapshot {
             },
             _ => None,
         });
-        let terminate = Terminate::new(settings, certificates, before.map(|tls| &tls.terminate));
+        let http = resource.takes_routes();
+        let terminate = Terminate::new(
+            settings,
+            http,
+            certificates,
+            before.map(|tls| &tls.terminate),
+        );
         let terminate = terminate.map_err(|error| {
             let listener = Id::new(Kind::Listener, resource.common.name.clone());
             vec![FieldError::new(
@@ -150,6 +160,7 @@ impl Snapshot {
         Ok(Some(Arc::new(ListenerTls {
             terminate,
             settings: settings.clone(),
+            http,
             secrets,
         })))
     }
@@ -163,11 +174,11 @@ impl Snapshot {
         for id in names {
             let clusters = clusters.get_or_insert_with(|| self.clusters.to_vec());
             let known = self.slots.get(&id.name).copied();
-            let before = known.and_then(|slot| clusters.get(slot.0 as usize)?.clone());
+            let before = known.and_then(|slot| clusters.get(slot.index())?.clone());
             let Some(resource) = cluster_resource(&self.resources, &id.name) else {
                 if let Some(slot) = known {
                     self.slots.remove(&id.name);
-                    if let Some(place) = clusters.get_mut(slot.0 as usize) {
+                    if let Some(place) = clusters.get_mut(slot.index()) {
                         *place = None;
                     }
                 }
@@ -187,7 +198,7 @@ impl Snapshot {
             let cluster = Some(Arc::new(Cluster::new(resource, endpoints, counters)));
             let slot = known.or_else(|| free_slot(clusters)).unwrap_or_default();
             self.slots.insert(id.name.clone(), slot);
-            if let Some(place) = clusters.get_mut(slot.0 as usize) {
+            if let Some(place) = clusters.get_mut(slot.index()) {
                 *place = cluster;
             }
         }
@@ -222,20 +233,19 @@ impl Snapshot {
         let Resource::Route(route) = &entry.resource else {
             return None;
         };
-        let mut targets = smallvec::SmallVec::new();
-        if let Action::Forward(forward) = &route.action {
-            let mut up_to = 0;
-            for cluster in forward.clusters.iter().filter(|cluster| cluster.weight > 0) {
-                up_to += cluster.weight;
-                // References were checked with the set: every cluster has its slot.
-                let slot = self.slots.get(&cluster.name).copied()?;
-                targets.push(Target { slot, up_to });
-            }
-        }
+        let targets = match &route.action {
+            Action::Forward(forward) => self.targets(&forward.clusters),
+            _ => Targets::default(),
+        };
         Some(Arc::new(BoundRoute {
             entry: entry.clone(),
             targets,
         }))
+    }
+
+    /// The clusters looked up. References were checked with the set: every cluster has its slot.
+    fn targets(&self, clusters: &[WeightedCluster]) -> Targets {
+        Targets::new(clusters, |name| self.slots.get(name).copied())
     }
 
     /// The table of a listener: the shared one, or its own where routes name it.
@@ -322,5 +332,5 @@ fn free_slot(clusters: &mut Vec<Option<Arc<Cluster>>>) -> Option<Slot> {
             clusters.push(None);
             clusters.len() - 1
         });
-    u32::try_from(place).ok().map(Slot)
+    u32::try_from(place).ok().map(Slot::new)
 }

@@ -2,16 +2,17 @@
 
 mod build;
 mod live;
+mod protocol;
 mod version;
 
 use std::{fmt, future::Future, net::SocketAddr, sync::Arc};
 
 use fleetway_api::{
-    self as api, ConnectionLimits, FieldError, HttpListener, Id, Name, Resource, ResourceSet, Route,
+    self as api, ConnectionLimits, FieldError, Id, Name, Resource, ResourceSet, Route,
 };
 use imbl::OrdMap;
 pub use live::Live;
-use smallvec::SmallVec;
+pub use protocol::{Protocol, Slot, Targets, Tcp};
 pub use version::{Received, Version};
 
 use crate::{
@@ -102,7 +103,7 @@ impl Snapshot {
     /// The cluster in a slot of this snapshot's own routes.
     #[must_use]
     pub fn cluster(&self, slot: Slot) -> Option<&Arc<Cluster>> {
-        self.clusters.get(slot.0 as usize)?.as_ref()
+        self.clusters.get(slot.index())?.as_ref()
     }
 
     /// Every cluster.
@@ -124,8 +125,8 @@ pub struct ListenerConfig {
     pub admission: Arc<Admission>,
     /// TLS on it, if so.
     pub tls: Option<Arc<ListenerTls>>,
-    /// HTTP on it.
-    pub http: HttpListener,
+    /// What is spoken on it.
+    pub protocol: Protocol,
     /// Its routes.
     pub table: Arc<RouteTable<BoundRoute>>,
     /// What is counted of it; outlives the snapshot.
@@ -141,51 +142,23 @@ pub struct ListenerTls {
     /// What a handshake needs.
     pub terminate: Terminate,
     settings: api::ListenerTls,
+    /// Whether HTTP is spoken over it.
+    http: bool,
     secrets: Vec<Arc<api::Entry<Received>>>,
-}
-
-/// Where a cluster stands in a snapshot: an index instead of a name to look up for each request.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Slot(u32);
-
-impl Slot {
-    /// The number, dense from 0.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// A cluster a route sends to.
-#[derive(Debug, Clone, Copy)]
-pub struct Target {
-    /// The cluster.
-    pub slot: Slot,
-    /// Its weight and those before it, summed.
-    pub up_to: u32,
 }
 
 /// A route with its clusters looked up.
 #[derive(Debug)]
 pub struct BoundRoute {
     entry: Arc<api::Entry<Received>>,
-    targets: SmallVec<[Target; 1]>,
+    targets: Targets,
 }
 
 impl BoundRoute {
-    /// The sum of the weights of its clusters.
+    /// The clusters it sends to.
     #[must_use]
-    pub fn total_weight(&self) -> u32 {
-        self.targets.last().map_or(0, |target| target.up_to)
-    }
-
-    /// The cluster for a number below [`BoundRoute::total_weight`].
-    #[must_use]
-    pub fn target(&self, point: u32) -> Option<Slot> {
-        self.targets
-            .iter()
-            .find(|target| point < target.up_to)
-            .map(|target| target.slot)
+    pub fn targets(&self) -> &Targets {
+        &self.targets
     }
 }
 

@@ -91,6 +91,16 @@ pub struct ListenerShard {
     pub no_route: Counter,
     /// Connections or requests refused for bad framing or syntax.
     pub protocol_errors: Counter,
+    /// Bytes of clients passed on, of connections that are relayed.
+    pub received_bytes: Counter,
+    /// Bytes passed on to clients, of connections that are relayed.
+    pub sent_bytes: Counter,
+    /// Relayed connections cut as they were idle or open for too long.
+    pub timeouts: Counter,
+    /// Connections closed as no endpoint could be connected to.
+    pub no_endpoint: Counter,
+    /// Relayed connections that one side broke off.
+    pub broken: Counter,
 }
 
 /// What one worker counts of a cluster. A cache line of its own.
@@ -113,6 +123,12 @@ pub struct ClusterShard {
     pub timeouts: Counter,
     /// Requests that failed otherwise: reset, malformed answer.
     pub failures: Counter,
+    /// Relayed connections that are open.
+    pub relays_active: Gauge,
+    /// Bytes received from endpoints and passed on, of connections that are relayed.
+    pub received_bytes: Counter,
+    /// Bytes passed on to endpoints, of connections that are relayed.
+    pub sent_bytes: Counter,
 }
 
 /// The shards of a listener's counters.
@@ -142,6 +158,7 @@ impl ListenerCounters {
 
     /// Writes them in Prometheus' text form.
     pub fn render(&self, name: &str, out: &mut Rendered) {
+        type Of = fn(&ListenerShard) -> u64;
         let label = format!("listener=\"{name}\"");
         let sum = |of: fn(&ListenerShard) -> u64| self.0.iter().map(of).sum::<u64>();
         out.counter(
@@ -169,6 +186,20 @@ impl ListenerCounters {
             &label,
             sum(|s| s.protocol_errors.get()),
         );
+        let relayed: [(_, Of); 5] = [
+            ("fleetway_listener_received_bytes_total", |s| {
+                s.received_bytes.get()
+            }),
+            ("fleetway_listener_sent_bytes_total", |s| s.sent_bytes.get()),
+            ("fleetway_listener_timeouts_total", |s| s.timeouts.get()),
+            ("fleetway_listener_no_endpoint_total", |s| {
+                s.no_endpoint.get()
+            }),
+            ("fleetway_listener_broken_total", |s| s.broken.get()),
+        ];
+        for (name, of) in relayed {
+            out.counter(name, &label, sum(of));
+        }
         out.classes(
             "fleetway_listener_responses_total",
             &label,
@@ -232,6 +263,21 @@ impl ClusterCounters {
             "fleetway_cluster_failures_total",
             &label,
             sum(|s| s.failures.get()),
+        );
+        out.gauge(
+            "fleetway_cluster_relays_active",
+            &label,
+            sum(|s| s.relays_active.get()),
+        );
+        out.counter(
+            "fleetway_cluster_received_bytes_total",
+            &label,
+            sum(|s| s.received_bytes.get()),
+        );
+        out.counter(
+            "fleetway_cluster_sent_bytes_total",
+            &label,
+            sum(|s| s.sent_bytes.get()),
         );
         out.classes(
             "fleetway_cluster_responses_total",

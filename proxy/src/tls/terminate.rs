@@ -27,13 +27,15 @@ const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Terminate {
-    /// Makes it of a listener's settings and `certificates`, in their order. Sessions of `before`
-    /// can be resumed.
+    /// Makes it of a listener's settings and `certificates`, in their order. What is spoken within
+    /// is agreed on where it is HTTP, and else left to both ends. Sessions of `before` can be
+    /// resumed.
     ///
     /// # Errors
     /// When the system gives no random numbers.
     pub fn new<'c>(
         _settings: &ListenerTls,
+        http: bool,
         certificates: impl IntoIterator<Item = &'c Certificate>,
         before: Option<&Self>,
     ) -> Result<Self, rustls::Error> {
@@ -46,7 +48,9 @@ impl Terminate {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(Certificates::new(certificates)));
-        config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
+        if http {
+            config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
+        }
         config.ticketer = ticketer;
         Ok(Self {
             config: Arc::new(config),

@@ -11,10 +11,7 @@ use crate::cluster::Cluster;
 ///
 /// # Errors
 /// When it takes too long or is refused.
-pub(super) async fn connect(
-    cluster: &Cluster,
-    endpoint: SocketAddr,
-) -> Result<TcpStream, UpstreamError> {
+pub async fn connect(cluster: &Cluster, endpoint: SocketAddr) -> Result<TcpStream, UpstreamError> {
     let connecting = tokio::time::timeout(cluster.connect_timeout, TcpStream::connect(endpoint));
     let stream = connecting
         .await

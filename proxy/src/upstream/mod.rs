@@ -6,6 +6,7 @@ mod send;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+pub use connect::connect;
 pub use pool::Pool;
 pub use send::{Notify, UpstreamBody, send};
 

@@ -75,6 +75,17 @@ impl Upstream {
         .await
     }
 
+    /// Reads each connection to its end and answers with its name and all it was sent.
+    pub async fn hearing_out(name: &'static str) -> Self {
+        Self::connections(move |mut stream| async move {
+            let mut heard = format!("{name}: ").into_bytes();
+            if stream.read_to_end(&mut heard).await.is_ok() {
+                let _ = stream.write_all(&heard).await;
+            }
+        })
+        .await
+    }
+
     /// Answers each connection's first request head with these bytes to the letter, then closes.
     pub async fn raw(answer: &'static [u8]) -> Self {
         Self::connections(move |mut stream| async move {

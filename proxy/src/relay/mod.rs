@@ -1,0 +1,88 @@
+//! Bytes passed on between two streams, both ways at once, until both have ended.
+//!
+//! What one side sends is read only once the other has taken what came before: at most a buffer of
+//! it is held for each direction, and nothing while it is quiet. A side that has sent its last byte
+//! goes on receiving.
+
+mod buffers;
+mod clock;
+mod flow;
+
+use std::{future::poll_fn, io, task::Poll};
+
+use clock::Clock;
+pub use clock::Limits;
+use flow::{Fault, Flow};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+
+/// One side of a relay.
+pub trait Side: AsyncRead + AsyncWrite + Unpin {
+    /// The connection, where its bytes are those of the stream: the kernel can pass them on.
+    fn plain(&self) -> Option<&TcpStream>;
+}
+
+impl Side for TcpStream {
+    fn plain(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+}
+
+/// Why a relay ended before both sides had.
+#[derive(Debug, thiserror::Error)]
+pub enum Cut {
+    /// The client's connection broke.
+    #[error("the client's connection broke: {0}")]
+    Client(#[source] io::Error),
+    /// The upstream's connection broke.
+    #[error("the upstream's connection broke: {0}")]
+    Upstream(#[source] io::Error),
+    /// No byte in either direction for the time allowed.
+    #[error("idle for too long")]
+    Idle,
+    /// It has lasted as long as it may.
+    #[error("open for too long")]
+    Expired,
+}
+
+/// Passes bytes on until both sides have ended. `moved` is told of the bytes given to the upstream
+/// and to the client, as they are.
+///
+/// # Errors
+/// When it ends otherwise. Both connections are then to be reset, or what was cut looks whole.
+pub async fn relay<C: Side, U: Side>(
+    client: &mut C,
+    upstream: &mut U,
+    limits: Limits,
+    mut moved: impl FnMut(u64, u64),
+) -> Result<(), Cut> {
+    let (mut up, mut down) = (Flow::default(), Flow::default());
+    let mut clock = Clock::new(limits);
+    poll_fn(|cx| {
+        let to_upstream = up.poll(client, upstream, cx).map_err(|fault| match fault {
+            Fault::Source(error) => Cut::Client(error),
+            Fault::Sink(error) => Cut::Upstream(error),
+        });
+        let to_client = down
+            .poll(upstream, client, cx)
+            .map_err(|fault| match fault {
+                Fault::Source(error) => Cut::Upstream(error),
+                Fault::Sink(error) => Cut::Client(error),
+            });
+        let progress = (up.take_moved(), down.take_moved());
+        if progress != (0, 0) {
+            moved(progress.0, progress.1);
+            clock.touch();
+        }
+        match (to_upstream?, to_client?) {
+            (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(Ok(())),
+            _ => clock.poll(cx).map(Err),
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests;
