@@ -30,6 +30,15 @@ impl Buffer {
         }
     }
 
+    /// One with these bytes in it.
+    pub(super) fn of(bytes: Vec<u8>) -> Self {
+        Self {
+            start: 0,
+            end: bytes.len(),
+            memory: bytes.into(),
+        }
+    }
+
     /// All of its memory, for a read; [`Buffer::filled`] then says how much came.
     pub(super) fn memory(&mut self) -> &mut [u8] {
         &mut self.memory
@@ -37,7 +46,7 @@ impl Buffer {
 
     /// Its first `length` bytes were read into.
     pub(super) fn filled(&mut self, length: usize) {
-        (self.start, self.end) = (0, length.min(SIZE));
+        (self.start, self.end) = (0, length.min(self.memory.len()));
     }
 
     /// What is not yet taken.
@@ -57,6 +66,7 @@ impl Drop for Buffer {
         // At the thread's end there is no pool to go back to.
         let _ = POOL.try_with(|pool| {
             if let Ok(mut pool) = pool.try_borrow_mut()
+                && memory.len() == SIZE
                 && pool.len() < POOLED
             {
                 pool.push(memory);

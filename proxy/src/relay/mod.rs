@@ -7,6 +7,7 @@
 mod buffers;
 mod clock;
 mod flow;
+mod pipe;
 
 use std::{future::poll_fn, io, task::Poll};
 

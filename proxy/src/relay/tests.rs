@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
     net::TcpListener,
@@ -18,7 +19,7 @@ impl Side for DuplexStream {
 }
 
 /// Two ends of a connection.
-async fn pair() -> (TcpStream, TcpStream) {
+pub(super) async fn pair() -> (TcpStream, TcpStream) {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let (near, far) = tokio::join!(TcpStream::connect(address), socket.accept());
@@ -91,6 +92,52 @@ async fn sockets_are_relayed_both_ways_to_the_byte() {
     both_ways(client, upstream, relaying).await;
 }
 
+/// A gibibyte, half of it each way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gibibyte_arrives_as_it_was_sent() {
+    const CHUNKS: u64 = 512;
+    const MEBIBYTE: usize = 1 << 20;
+    async fn send<W: AsyncWrite + Unpin>(mut to: W) -> Vec<u8> {
+        let mut hash = Context::new(&SHA256);
+        let mut chunk = pattern(MEBIBYTE);
+        for number in 0..CHUNKS {
+            chunk[..8].copy_from_slice(&number.to_le_bytes());
+            hash.update(&chunk);
+            to.write_all(&chunk).await.unwrap();
+        }
+        to.shutdown().await.unwrap();
+        hash.finish().as_ref().to_vec()
+    }
+    async fn receive<R: AsyncRead + Unpin>(mut from: R) -> (u64, Vec<u8>) {
+        let mut hash = Context::new(&SHA256);
+        let (mut buffer, mut total) = (vec![0; MEBIBYTE], 0);
+        loop {
+            match from.read(&mut buffer).await.unwrap() {
+                0 => return (total, hash.finish().as_ref().to_vec()),
+                some => {
+                    total += some as u64;
+                    hash.update(&buffer[..some]);
+                }
+            }
+        }
+    }
+    let (client, upstream, relaying) = relayed(Limits::default()).await;
+    let (from_client, to_client) = client.into_split();
+    let (from_upstream, to_upstream) = upstream.into_split();
+    let (sent_up, sent_down) = (
+        tokio::spawn(send(to_client)),
+        tokio::spawn(send(to_upstream)),
+    );
+    let got_up = tokio::spawn(receive(from_upstream));
+    let (total, got_down) = receive(from_client).await;
+    assert_eq!(got_down, sent_down.await.unwrap());
+    assert_eq!(total, CHUNKS * MEBIBYTE as u64);
+    assert_eq!(got_up.await.unwrap(), (total, sent_up.await.unwrap()));
+    let (result, moved) = relaying.await.unwrap();
+    result.unwrap();
+    assert_eq!(moved, (total, total));
+}
+
 #[tokio::test]
 async fn other_streams_are_relayed_as_well() {
     let ((client, one), (two, upstream)) = (duplex(1000), duplex(100_000));
@@ -158,7 +205,20 @@ async fn a_side_that_breaks_off_ends_the_relay() {
     assert!(matches!(result, Err(Cut::Client(_))), "{result:?}");
     drop(upstream);
 
-    // With bytes on their way to it.
+    // With as many bytes on their way to it as there is room for.
+    let (client, upstream, relaying) = relayed(Limits::default()).await;
+    let chunk = pattern(1 << 16);
+    let silence = Duration::from_millis(100);
+    while let Ok(ready) = tokio::time::timeout(silence, client.writable()).await {
+        ready.unwrap();
+        let _ = client.try_write(&chunk);
+    }
+    upstream.set_zero_linger().unwrap();
+    drop(upstream);
+    let (result, _) = relaying.await.unwrap();
+    assert!(matches!(result, Err(Cut::Upstream(_))), "{result:?}");
+
+    // With some bytes on their way to it.
     let (mut client, mut upstream, relaying) = relayed(Limits::default()).await;
     client.write_all(&pattern(1 << 16)).await.unwrap();
     upstream.read_exact(&mut [0; 1000]).await.unwrap();
