@@ -13,6 +13,7 @@ pub mod connection;
 pub mod http;
 pub mod http1;
 pub mod listener;
+pub mod proxy_protocol;
 pub mod relay;
 pub mod route;
 pub mod runtime;

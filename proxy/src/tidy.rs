@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// From the outside in: a module uses only those after it.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "app",
     "admin",
     "runtime",
@@ -19,6 +19,7 @@ const ORDER: [&str; 18] = [
     "admission",
     "http1",
     "relay",
+    "proxy_protocol",
     "telemetry",
     "config",
     "state",

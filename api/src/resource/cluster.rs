@@ -4,7 +4,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use fleetway_proto::v1;
 
-use super::{Common, DAY, MILLISECOND, label, listener::read_address, read_common, read_duration};
+use super::{
+    Common, DAY, MILLISECOND, ProxyProtocolVersion, label, listener::read_address, read_common,
+    read_duration,
+};
 use crate::{FieldError, Kind, error::Checker};
 
 /// A named upstream.
@@ -20,6 +23,8 @@ pub struct Cluster {
     pub idle_timeout: Duration,
     /// How many idle connections are kept for each endpoint and worker.
     pub max_idle: usize,
+    /// What connections begin with, to say which client they are for.
+    pub proxy_protocol: Option<ProxyProtocolVersion>,
 }
 
 /// The members of the cluster of the same name.
@@ -67,10 +72,12 @@ impl Cluster {
         if max_idle > 100_000 {
             check.fault("pool.max_idle", "must be at most 100000");
         }
+        let proxy_protocol = ProxyProtocolVersion::read(&mut check, message.proxy_protocol);
         match common {
             Some(common) if check.is_clean() => Ok(Self {
                 common,
                 endpoints,
+                proxy_protocol,
                 connect_timeout,
                 idle_timeout,
                 max_idle: usize::try_from(max_idle).unwrap_or(usize::MAX),

@@ -4,7 +4,9 @@ use std::{net::SocketAddr, time::Duration};
 
 use fleetway_proto::{Duration as ProtoDuration, v1};
 
-use super::{Common, DAY, TcpListener, label, read_common, read_duration, read_number};
+use super::{
+    Common, DAY, ProxyProtocol, TcpListener, label, read_common, read_duration, read_number,
+};
 use crate::{FieldError, Kind, Name, error::Checker};
 
 /// The most certificates of a listener.
@@ -17,6 +19,8 @@ pub struct Listener {
     pub common: Common,
     /// Where to listen; port 0 lets the operating system choose.
     pub address: SocketAddr,
+    /// The header connections begin with, if so.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// TLS on it, if so.
     pub tls: Option<ListenerTls>,
     /// How many connections there may be.
@@ -157,6 +161,9 @@ impl Listener {
         let mut check = Checker::new(label(Kind::Listener, &message.name));
         let common = read_common(&mut check, &message.name, &message.fleets, message.labels);
         let address = read_address(&mut check, "address", &message.address);
+        let proxy_protocol = message
+            .proxy_protocol
+            .map(|settings| ProxyProtocol::read(&mut check, &settings));
         let tls = message.tls.map(|tls| ListenerTls::read(&mut check, &tls));
         let limits = ConnectionLimits::read(&mut check, message.limits.unwrap_or_default());
         let protocol = Protocol::read(&mut check, message.protocol);
@@ -164,6 +171,7 @@ impl Listener {
             (Some(common), Some(address), Some(protocol)) if check.is_clean() => Ok(Self {
                 common,
                 address,
+                proxy_protocol,
                 tls,
                 limits,
                 protocol,

@@ -7,6 +7,7 @@ mod cluster;
 mod host;
 mod listener;
 mod listener_tcp;
+mod proxy_protocol;
 mod reference;
 mod route;
 mod route_action;
@@ -26,6 +27,7 @@ pub use listener::{
 };
 pub use listener_tcp::{Relay, TcpListener};
 use prost::Message as _;
+pub use proxy_protocol::{ProxyProtocol, ProxyProtocolVersion};
 pub use reference::Role;
 pub use route::Route;
 pub use route_action::{

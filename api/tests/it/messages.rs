@@ -146,15 +146,19 @@ fn cluster() -> impl Strategy<Value = v1::Cluster> {
         endpoints(),
         option::of(duration()),
         option::of(pool),
+        0..=2_i32,
     )
         .prop_map(
-            |(name, fleets, labels, endpoints, connect_timeout, pool)| v1::Cluster {
-                name,
-                fleets,
-                labels,
-                endpoints,
-                connect_timeout,
-                pool,
+            |(name, fleets, labels, endpoints, connect_timeout, pool, proxy_protocol)| {
+                v1::Cluster {
+                    name,
+                    fleets,
+                    labels,
+                    endpoints,
+                    connect_timeout,
+                    pool,
+                    proxy_protocol,
+                }
             },
         )
 }
@@ -200,22 +204,43 @@ fn listener() -> impl Strategy<Value = v1::Listener> {
         max_connections: all,
         max_connections_per_source: source,
     });
+    let tcp = (clusters(), option::of(duration()), option::of(any::<u32>())).prop_map(
+        |(clusters, max_duration, max_connect_attempts)| {
+            v1::listener::Protocol::Tcp(v1::TcpListener {
+                clusters,
+                idle_timeout: max_duration,
+                max_duration,
+                drain_timeout: max_duration,
+                max_connect_attempts,
+            })
+        },
+    );
+    let proxy_protocol =
+        (0..=2_i32, texts(), option::of(duration())).prop_map(|(mode, trusted, timeout)| {
+            v1::ListenerProxyProtocol {
+                mode,
+                trusted,
+                timeout,
+            }
+        });
     let tls = texts().prop_map(|certificates| v1::ListenerTls { certificates });
     (
         name(),
         texts(),
         labels(),
         text(),
+        option::of(proxy_protocol),
         option::of(tls),
         option::of(limits),
-        option::of(http),
+        option::of(prop_oneof![http, tcp]),
     )
         .prop_map(
-            |(name, fleets, labels, address, tls, limits, protocol)| v1::Listener {
+            |(name, fleets, labels, address, proxy_protocol, tls, limits, protocol)| v1::Listener {
                 name,
                 fleets,
                 labels,
                 address,
+                proxy_protocol,
                 tls,
                 limits,
                 protocol,
@@ -285,10 +310,14 @@ fn route_match() -> impl Strategy<Value = v1::RouteMatch> {
         })
 }
 
-fn forward() -> impl Strategy<Value = v1::Forward> {
-    use v1::rewrite::Path;
+fn clusters() -> impl Strategy<Value = Vec<v1::WeightedCluster>> {
     let cluster = (text(), option::of(any::<u32>()))
         .prop_map(|(name, weight)| v1::WeightedCluster { name, weight });
+    vec(cluster, 0..3)
+}
+
+fn forward() -> impl Strategy<Value = v1::Forward> {
+    use v1::rewrite::Path;
     let path = (text(), any::<bool>()).prop_map(|(text, prefix)| {
         if prefix {
             Path::Prefix(text)
@@ -298,7 +327,7 @@ fn forward() -> impl Strategy<Value = v1::Forward> {
     });
     let rewrite = (option::of(path), text()).prop_map(|(path, host)| v1::Rewrite { path, host });
     (
-        vec(cluster, 0..3),
+        clusters(),
         option::of(duration()),
         option::of(duration()),
         option::of(rewrite),

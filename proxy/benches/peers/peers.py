@@ -282,14 +282,15 @@ class Ours(Peer):
     name = "ours"
 
     def command(self, s, d):
-        if s.mode != "http" or s.tls or s.upstream_h2 or s.headers:
+        if s.tls or s.upstream_h2 or s.headers:
             raise Unsupported("not there yet")
         forward = {"clusters": [{"name": "be"}]}
         resources = [
-            {"kind": "Listener", "name": "web", "address": f"127.0.0.1:{s.port}", "http": {}},
+            {"kind": "Listener", "name": "web", "address": f"127.0.0.1:{s.port}",
+             **({"tcp": forward} if s.mode == "tcp" else {"http": {}})},
             {"kind": "Cluster", "name": "be", "endpoints": [{"address": f"127.0.0.1:{s.upstream}"}]},
         ]
-        for i, (host, kind, path) in enumerate(s.routes or [("*", "prefix", "/")]):
+        for i, (host, kind, path) in enumerate([] if s.mode == "tcp" else s.routes or [("*", "prefix", "/")]):
             resources.append({"kind": "Route", "name": f"r{i}", "match": {"hosts": [host], "path": {kind: path}}, "forward": forward})
         folder = d / "resources"
         folder.mkdir(exist_ok=True)

@@ -22,6 +22,8 @@ pub struct Cluster {
     pub idle_timeout: Duration,
     /// How many idle connections are kept for each endpoint and worker.
     pub max_idle: usize,
+    /// What connections begin with, to say which client they are for.
+    pub proxy_protocol: Option<api::ProxyProtocolVersion>,
     /// What is counted of it; outlives the snapshot.
     pub counters: Arc<ClusterCounters>,
 }
@@ -43,7 +45,12 @@ impl Cluster {
             schedule: Schedule::new(members),
             connect_timeout: resource.connect_timeout,
             idle_timeout: resource.idle_timeout,
-            max_idle: resource.max_idle,
+            // A connection that is for one client is not kept for another.
+            max_idle: match resource.proxy_protocol {
+                Some(_) => 0,
+                None => resource.max_idle,
+            },
+            proxy_protocol: resource.proxy_protocol,
             counters,
         }
     }

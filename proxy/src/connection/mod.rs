@@ -1,14 +1,18 @@
-//! One downstream connection: accepted → TLS, if so → what is spoken on it.
+//! One downstream connection: accepted → PROXY protocol, if so → TLS, if so → what is spoken on it.
 
 mod abrupt;
 mod detect;
 mod http;
+mod peek;
+mod proxy_header;
 mod streams;
 mod tcp;
 mod tls;
 mod wire;
 
-use std::{net::SocketAddr, rc::Rc};
+use std::{net::SocketAddr, rc::Rc, sync::Arc};
+
+use fleetway_api::ProxyProtocol;
 
 use http::BoxError;
 pub use http::Drains;
@@ -17,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     http::{Entrance, Local},
+    proxy_protocol::Addresses,
     snapshot::Protocol,
     telemetry::ListenerShard,
 };
@@ -36,10 +41,18 @@ pub async fn serve(
     let view = entrance.view(&local);
     let counters = view.listener.counters.clone();
     let shard = counters.shard(local.worker);
-    let admitted = view
+    let mut limits = view.listener.limits;
+    let speaks_for_others = |settings: &Arc<ProxyProtocol>| settings.trusts(peer.ip());
+    if view
         .listener
-        .admission
-        .admit(peer.ip(), view.listener.limits);
+        .proxy_protocol
+        .as_ref()
+        .is_some_and(speaks_for_others)
+    {
+        // From there come the connections of many clients.
+        limits.per_source = None;
+    }
+    let admitted = view.listener.admission.admit(peer.ip(), limits);
     drop(view);
     let _admitted = match admitted {
         Ok(admitted) => admitted,
@@ -68,7 +81,7 @@ pub async fn serve(
 /// What becomes of a connection, step by step. What only some connections have is boxed, so that
 /// one that carries requests in the clear does not hold the room for it.
 async fn stages(
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: SocketAddr,
     local: Rc<Local>,
     entrance: Rc<Entrance>,
@@ -76,16 +89,34 @@ async fn stages(
     shard: &ListenerShard,
 ) -> Result<(), BoxError> {
     stream.set_nodelay(true)?;
+    let mut client = None;
+    let header = entrance.view(&local).listener.proxy_protocol.clone();
+    if let Some(settings) = header {
+        match Box::pin(proxy_header::accept(&mut stream, peer, &settings)).await {
+            Ok(said) => client = said,
+            Err(refused) => {
+                shard.proxy_protocol_errors.increment();
+                tracing::debug!(%peer, %refused, "connection refused");
+                return Ok(());
+            }
+        }
+    }
     let view = entrance.view(&local);
     let tls = view.listener.tls.clone();
     match &view.listener.protocol {
         Protocol::Http(settings) => {
             let settings = settings.clone();
+            let destination = match client {
+                Some(client) => Some(client.destination),
+                None if view.snapshot.sends_proxy_protocol => stream.local_addr().ok(),
+                None => None,
+            };
             drop(view);
             let connection = Rc::new(crate::http::Connection {
                 local,
                 entrance,
-                peer,
+                peer: client.map_or(peer, |client| client.source),
+                destination,
                 https: tls.is_some(),
             });
             match tls {
@@ -99,11 +130,18 @@ async fn stages(
         Protocol::Tcp(tcp) => {
             let passage = tcp::Passage::choose(&view.snapshot, &local, &tcp.targets, tcp.relay);
             drop(view);
+            let client = match client {
+                Some(client) => client,
+                None => Addresses {
+                    source: peer,
+                    destination: stream.local_addr()?,
+                },
+            };
             match tls {
-                None => Box::pin(tcp::serve(stream, peer, passage, &local, shard)).await,
+                None => Box::pin(tcp::serve(stream, client, passage, &local, shard)).await,
                 Some(tls) => {
                     let (stream, _) = Box::pin(tls::handshake(stream, &tls.terminate)).await?;
-                    Box::pin(tcp::serve(stream, peer, passage, &local, shard)).await;
+                    Box::pin(tcp::serve(stream, client, passage, &local, shard)).await;
                 }
             }
             Ok(())

@@ -10,6 +10,7 @@ use super::{abrupt::Abrupt, wire::Wire};
 use crate::{
     cluster::Cluster,
     http::Local,
+    proxy_protocol::Addresses,
     relay::{Cut, Limits, Side, relay},
     snapshot::{Slot, Snapshot, Targets},
     telemetry::{ClusterShard, ListenerShard},
@@ -40,17 +41,18 @@ impl Passage {
 /// Passes a connection on to its end. However it ends before both sides have, both are reset: what
 /// was cut must not look whole.
 pub(super) async fn serve<W: Wire + Side>(
-    client: W,
-    peer: SocketAddr,
+    stream: W,
+    client: Addresses,
     passage: Passage,
     local: &Local,
     shard: &ListenerShard,
 ) {
-    let mut client = Abrupt::new(client);
+    let peer = client.source;
+    let mut downstream = Abrupt::new(stream);
     let Passage { cluster, relay } = passage;
     let until = relay.max_duration.map(|most| Instant::now() + most);
     let connected = match cluster {
-        Some((cluster, slot)) => connect(&cluster, slot, local, relay.max_connect_attempts)
+        Some((cluster, slot)) => connect(&cluster, slot, client, local, relay.max_connect_attempts)
             .await
             .map(|upstream| (upstream, cluster.counters.clone())),
         None => None,
@@ -66,10 +68,10 @@ pub(super) async fn serve<W: Wire + Side>(
         idle: relay.idle_timeout,
         until,
     };
-    let relayed = relay_counted(&mut client, &mut upstream, limits, of_cluster.0, shard).await;
+    let relayed = relay_counted(&mut downstream, &mut upstream, limits, of_cluster.0, shard).await;
     match relayed {
         Ok(()) => {
-            client.end_in_order();
+            downstream.end_in_order();
             upstream.end_in_order();
         }
         Err(cut) => {
@@ -100,12 +102,18 @@ async fn relay_counted<C: Wire + Side, U: Wire + Side>(
 
 /// Connects to the endpoint whose turn it is; if that fails to the next, each once, at most
 /// `attempts` of them.
-async fn connect(cluster: &Cluster, slot: Slot, local: &Local, attempts: u32) -> Option<TcpStream> {
+async fn connect(
+    cluster: &Cluster,
+    slot: Slot,
+    client: Addresses,
+    local: &Local,
+    attempts: u32,
+) -> Option<TcpStream> {
     let shard = cluster.counters.shard(local.worker);
     let mut tried: SmallVec<[SocketAddr; 3]> = SmallVec::new();
     for _ in 0..attempts {
         let endpoint = untried(cluster, slot, local, &tried)?;
-        match upstream::connect(cluster, endpoint).await {
+        match upstream::connect(cluster, endpoint, || client).await {
             Ok(stream) => {
                 shard.connections.increment();
                 return Some(stream);

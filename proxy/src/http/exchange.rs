@@ -1,6 +1,9 @@
 //! The whole life of a request: match, act, answer.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    rc::Rc,
+};
 
 use fleetway_api::{Action, DirectResponse, Redirect, Route};
 use http::{Request, Response, header};
@@ -12,6 +15,7 @@ use super::{
     target::Target,
 };
 use crate::{
+    proxy_protocol::Addresses,
     route::{RequestView, Routed as _, rewrite},
     snapshot::{BoundRoute, Protocol},
 };
@@ -25,8 +29,25 @@ pub struct Connection {
     pub entrance: Rc<Entrance>,
     /// The client.
     pub peer: SocketAddr,
+    /// What it connected to, where a cluster is to be told.
+    pub destination: Option<SocketAddr>,
     /// Whether it came over TLS.
     pub https: bool,
+}
+
+impl Connection {
+    /// The client and what it connected to; where that is not known, no address.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        let any: IpAddr = match self.peer {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        Addresses {
+            source: self.peer,
+            destination: self.destination.unwrap_or(SocketAddr::new(any, 0)),
+        }
+    }
 }
 
 /// Takes a request and gives its response. Never fails: what goes wrong becomes a response.

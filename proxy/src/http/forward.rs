@@ -50,6 +50,7 @@ pub(super) async fn forward(
         local.worker,
         cluster,
         endpoint,
+        || connection.addresses(),
         request,
         interim,
     );

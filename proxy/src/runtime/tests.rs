@@ -1,3 +1,4 @@
+mod proxy_protocol;
 mod tcp;
 
 use fleetway_api::{Change, Entry, document};

@@ -64,6 +64,7 @@ impl Snapshot {
             resources: update.resources,
             listeners: OrdMap::new(),
             clusters: self.clusters.clone(),
+            sends_proxy_protocol: self.sends_proxy_protocol,
             slots: self.slots.clone(),
             shared: self.shared.clone(),
         };
@@ -91,6 +92,7 @@ impl Snapshot {
                     address: resource.address,
                     limits: resource.limits,
                     admission: before.map_or_else(Arc::default, |before| before.admission.clone()),
+                    proxy_protocol: resource.proxy_protocol.clone().map(Arc::new),
                     tls,
                     protocol: Protocol::new(&resource.protocol, |clusters| next.targets(clusters)),
                     entry: entry.clone(),
@@ -204,6 +206,9 @@ impl Snapshot {
         }
         if let Some(clusters) = clusters {
             self.clusters = clusters.into();
+            let mut each = self.clusters.iter().flatten();
+            let sends = each.any(|cluster| cluster.proxy_protocol.is_some());
+            self.sends_proxy_protocol = sends;
         }
     }
 

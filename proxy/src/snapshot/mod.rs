@@ -93,6 +93,8 @@ pub struct Snapshot {
     pub listeners: OrdMap<Name, Arc<ListenerConfig>>,
     /// The clusters, by slot. A slot whose cluster is gone is taken again later.
     clusters: Arc<[Option<Arc<Cluster>>]>,
+    /// Whether a cluster is told which client a connection is for.
+    pub sends_proxy_protocol: bool,
     /// The slot of each cluster.
     slots: imbl::HashMap<Name, Slot>,
     /// The table of the routes that name no listener.
@@ -123,6 +125,8 @@ pub struct ListenerConfig {
     pub limits: ConnectionLimits,
     /// The connections there are; outlives the snapshot.
     pub admission: Arc<Admission>,
+    /// The header connections begin with, if so.
+    pub proxy_protocol: Option<Arc<api::ProxyProtocol>>,
     /// TLS on it, if so.
     pub tls: Option<Arc<ListenerTls>>,
     /// What is spoken on it.

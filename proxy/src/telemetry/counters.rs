@@ -91,6 +91,8 @@ pub struct ListenerShard {
     pub no_route: Counter,
     /// Connections or requests refused for bad framing or syntax.
     pub protocol_errors: Counter,
+    /// Connections refused for their PROXY header, or for having none.
+    pub proxy_protocol_errors: Counter,
     /// Bytes of clients passed on, of connections that are relayed.
     pub received_bytes: Counter,
     /// Bytes passed on to clients, of connections that are relayed.
@@ -186,7 +188,10 @@ impl ListenerCounters {
             &label,
             sum(|s| s.protocol_errors.get()),
         );
-        let relayed: [(_, Of); 5] = [
+        let others: [(_, Of); 6] = [
+            ("fleetway_listener_proxy_protocol_errors_total", |s| {
+                s.proxy_protocol_errors.get()
+            }),
             ("fleetway_listener_received_bytes_total", |s| {
                 s.received_bytes.get()
             }),
@@ -197,7 +202,7 @@ impl ListenerCounters {
             }),
             ("fleetway_listener_broken_total", |s| s.broken.get()),
         ];
-        for (name, of) in relayed {
+        for (name, of) in others {
             out.counter(name, &label, sum(of));
         }
         out.classes(

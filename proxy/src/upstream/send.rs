@@ -11,6 +11,7 @@ use super::{Pool, UpstreamError, connect::connect, pool::Keep};
 use crate::{
     cluster::Cluster,
     http1::{ClientConfig, Connection, Hooks, ResponseBody, SendError, SendErrorKind},
+    proxy_protocol::Addresses,
 };
 
 /// A response's body. Gives its connection back to the pool once read to the end.
@@ -40,7 +41,7 @@ impl<N: Notify> Hooks<TcpStream> for Returning<N> {
     }
 }
 
-/// Sends `request` to `endpoint` over a kept connection or a new one.
+/// Sends `request`, of `client`, to `endpoint` over a kept connection or a new one.
 ///
 /// A kept connection can be closed by the other side just as the request is written. Where nothing
 /// was answered then and nothing of the request's body was taken, and the method is idempotent
@@ -53,6 +54,7 @@ pub async fn send<B, N>(
     worker: usize,
     cluster: &Cluster,
     endpoint: SocketAddr,
+    client: impl FnOnce() -> Addresses,
     mut request: Request<B>,
     notify: N,
 ) -> Result<Response<UpstreamBody<B, N>>, UpstreamError>
@@ -72,7 +74,10 @@ where
         keep,
     };
     let shard = cluster.counters.shard(worker);
-    if let Some(connection) = pool.take(endpoint) {
+    // Kept connections do not say which client they are for.
+    if cluster.proxy_protocol.is_none()
+        && let Some(connection) = pool.take(endpoint)
+    {
         shard.reused.increment();
         let idempotent = request.method().is_idempotent();
         match connection.send(request, returning()).await {
@@ -88,7 +93,7 @@ where
             Err(error) => return Err(failed(endpoint, &error)),
         }
     }
-    let stream = connect(cluster, endpoint).await?;
+    let stream = connect(cluster, endpoint, client).await?;
     shard.connections.increment();
     let connection = Connection::new(stream, ClientConfig::default());
     let sent = connection.send(request, returning()).await;

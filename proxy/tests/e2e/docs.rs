@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Proxy, Upstream};
+use crate::support::{Proxy, Upstream, eventually};
 
 /// A proxy that serves block number `block` of a page, with these addresses in place of those it
 /// has.
@@ -71,4 +71,38 @@ async fn the_tcp_listener_of_the_page_passes_on_to_the_endpoint_that_is_there() 
     ] {
         assert!(metrics.contains(line), "no {line} in {metrics}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_proxy_protocol_of_the_page_is_believed_from_the_balancer_and_passed_on() {
+    // What the cluster is told: version 2, and who the client is.
+    let told = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\x04\x57\x08\xae";
+    let upstream = Upstream::headed(told).await;
+    let places = [("0.0.0.0:8080", ANY), ("10.0.1.1:8080", upstream.address)];
+    let (folder, proxy) = serving("proxy-protocol.md", 0, &places).await;
+    let at = proxy.listener("web").await;
+    let said = b"PROXY TCP4 192.0.2.1 192.0.2.2 1111 2222\r\n\
+        GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let mut stranger = TcpStream::connect(at).await.expect("a connection");
+    stranger.write_all(said).await.expect("sent");
+    let mut answer = Vec::new();
+    // An end or a reset, but no answer.
+    let _ = stranger.read_to_end(&mut answer).await;
+    assert_eq!(answer, b"", "loopback is not of the networks trusted");
+
+    let file = folder.path().join("all.yaml");
+    let yaml = fs::read_to_string(&file).expect("the file");
+    fs::write(&file, yaml.replace("10.0.0.0/8", "127.0.0.0/8")).expect("written");
+    let answer = eventually("it is trusted", async || {
+        let mut stream = TcpStream::connect(at).await.ok()?;
+        stream.write_all(said).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        (!answer.is_empty()).then_some(answer)
+    })
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+    let (_, metrics) = proxy.page("/metrics").await;
+    let refused = "fleetway_listener_proxy_protocol_errors_total{listener=\"web\"} ";
+    assert!(metrics.contains(refused), "{metrics}");
 }

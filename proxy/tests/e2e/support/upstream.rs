@@ -75,6 +75,19 @@ impl Upstream {
         .await
     }
 
+    /// Answers each connection's first request with 204 if it comes behind these bytes.
+    pub async fn headed(header: &'static [u8]) -> Self {
+        Self::connections(move |mut stream| async move {
+            let mut read = vec![0; header.len()];
+            if stream.read_exact(&mut read).await.is_ok() && read == header {
+                read_head(&mut stream).await;
+                let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+                let _ = stream.write_all(answer).await;
+            }
+        })
+        .await
+    }
+
     /// Reads each connection to its end and answers with its name and all it was sent.
     pub async fn hearing_out(name: &'static str) -> Self {
         Self::connections(move |mut stream| async move {
