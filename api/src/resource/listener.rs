@@ -5,7 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use fleetway_proto::{Duration as ProtoDuration, v1};
 
 use super::{
-    Common, DAY, ProxyProtocol, TcpListener, label, read_common, read_duration, read_number,
+    Common, DAY, ProxyProtocol, TcpListener, TlsPassthrough, label, read_common, read_duration,
+    read_number,
 };
 use crate::{FieldError, Kind, Name, error::Checker};
 
@@ -36,6 +37,8 @@ pub enum Protocol {
     Http(HttpListener),
     /// Anything over TCP.
     Tcp(TcpListener),
+    /// TLS that an upstream terminates.
+    TlsPassthrough(TlsPassthrough),
 }
 
 impl Protocol {
@@ -47,10 +50,13 @@ impl Protocol {
             Some(v1::listener::Protocol::Tcp(tcp)) => {
                 Some(Self::Tcp(TcpListener::read(check, tcp)))
             }
+            Some(v1::listener::Protocol::TlsPassthrough(message)) => {
+                Some(Self::TlsPassthrough(TlsPassthrough::read(check, message)))
+            }
             None => {
                 check.fault(
                     "",
-                    "does not say what is spoken on it: give it `http: {}` or `tcp`",
+                    "does not say what is spoken on it: give it `http: {}`, `tcp` or `tls_passthrough`",
                 );
                 None
             }
@@ -64,6 +70,13 @@ impl Protocol {
             Self::Tcp(tcp) => {
                 for (index, cluster) in tcp.clusters.iter().enumerate() {
                     found(&cluster.name, &|| format!("tcp.clusters[{index}].name"));
+                }
+            }
+            Self::TlsPassthrough(passthrough) => {
+                for (field, clusters) in passthrough.cluster_lists() {
+                    for (index, cluster) in clusters.iter().enumerate() {
+                        found(&cluster.name, &|| format!("{field}[{index}].name"));
+                    }
                 }
             }
         }
@@ -167,6 +180,12 @@ impl Listener {
         let tls = message.tls.map(|tls| ListenerTls::read(&mut check, &tls));
         let limits = ConnectionLimits::read(&mut check, message.limits.unwrap_or_default());
         let protocol = Protocol::read(&mut check, message.protocol);
+        if tls.is_some() && matches!(protocol, Some(Protocol::TlsPassthrough(_))) {
+            check.fault(
+                "tls",
+                "cannot be with `tls_passthrough`, where an upstream terminates TLS: leave one out",
+            );
+        }
         match (common, address, protocol) {
             (Some(common), Some(address), Some(protocol)) if check.is_clean() => Ok(Self {
                 common,

@@ -14,6 +14,7 @@ mod route_action;
 mod route_match;
 mod secret;
 mod template;
+mod tls_passthrough;
 mod weighted;
 
 use std::{collections::BTreeMap, hash::BuildHasher as _, time::Duration};
@@ -37,6 +38,7 @@ pub use route_match::{HeaderMatch, PathMatch, QueryMatch, ValueMatch};
 pub(crate) use secret::redacted;
 pub use secret::{CaBundle, Certificate, CertificateFacts, Secret, SecretKind};
 pub use template::{Captures, Segment, Template};
+pub use tls_passthrough::{TlsPassthrough, TlsServer};
 pub use weighted::WeightedCluster;
 
 use crate::{FieldError, Id, Kind, Name, error::Checker};

@@ -2,6 +2,7 @@
 
 mod abrupt;
 mod detect;
+mod hello;
 mod http;
 mod peek;
 mod proxy_header;
@@ -10,17 +11,16 @@ mod tcp;
 mod tls;
 mod wire;
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc};
+use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
 
 use fleetway_api::ProxyProtocol;
-
 use http::BoxError;
 pub use http::Drains;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    http::{Entrance, Local},
+    http::{Entrance, Local, View},
     proxy_protocol::Addresses,
     snapshot::Protocol,
     telemetry::ListenerShard,
@@ -130,13 +130,7 @@ async fn stages(
         Protocol::Tcp(tcp) => {
             let passage = tcp::Passage::choose(&view.snapshot, &local, &tcp.targets, tcp.relay);
             drop(view);
-            let client = match client {
-                Some(client) => client,
-                None => Addresses {
-                    source: peer,
-                    destination: stream.local_addr()?,
-                },
-            };
+            let client = client_of(&stream, peer, client)?;
             match tls {
                 None => Box::pin(tcp::serve(stream, client, passage, &local, shard)).await,
                 Some(tls) => {
@@ -146,5 +140,44 @@ async fn stages(
             }
             Ok(())
         }
+        Protocol::TlsPassthrough(passthrough) => {
+            let within = passthrough.hello_timeout;
+            drop(view);
+            let name = Box::pin(hello::server_name(&stream, within)).await?;
+            let passage = passage_for(name.as_deref(), &entrance.view(&local), &local);
+            let Some(passage) = passage else {
+                shard.no_route.increment();
+                tracing::debug!(%peer, ?name, "no cluster takes TLS for this name");
+                return Ok(());
+            };
+            let client = client_of(&stream, peer, client)?;
+            Box::pin(tcp::serve(stream, client, passage, &local, shard)).await;
+            Ok(())
+        }
+    }
+}
+
+/// Where TLS for `name` goes, if anywhere.
+fn passage_for(name: Option<&str>, view: &View, local: &Local) -> Option<tcp::Passage> {
+    let Protocol::TlsPassthrough(passthrough) = &view.listener.protocol else {
+        return None;
+    };
+    let targets = passthrough.targets(name)?;
+    let relay = passthrough.relay;
+    Some(tcp::Passage::choose(&view.snapshot, local, targets, relay))
+}
+
+/// Whom a connection is for: as it was said, else as it came.
+fn client_of(
+    stream: &TcpStream,
+    peer: SocketAddr,
+    said: Option<Addresses>,
+) -> io::Result<Addresses> {
+    match said {
+        Some(client) => Ok(client),
+        None => Ok(Addresses {
+            source: peer,
+            destination: stream.local_addr()?,
+        }),
     }
 }

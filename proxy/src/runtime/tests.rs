@@ -1,3 +1,4 @@
+mod passthrough;
 mod proxy_protocol;
 mod tcp;
 

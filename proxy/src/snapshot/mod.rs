@@ -2,6 +2,7 @@
 
 mod build;
 mod live;
+mod passthrough;
 mod protocol;
 mod version;
 
@@ -12,6 +13,7 @@ use fleetway_api::{
 };
 use imbl::OrdMap;
 pub use live::Live;
+pub use passthrough::TlsPassthrough;
 pub use protocol::{Protocol, Slot, Targets, Tcp};
 pub use version::{Received, Version};
 

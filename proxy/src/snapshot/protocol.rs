@@ -5,6 +5,8 @@ use std::{mem, time::Duration};
 use fleetway_api::{self as api, HttpListener, Name, Relay, WeightedCluster};
 use smallvec::SmallVec;
 
+use super::TlsPassthrough;
+
 /// What is spoken on a listener.
 #[derive(Debug)]
 pub enum Protocol {
@@ -12,6 +14,8 @@ pub enum Protocol {
     Http(HttpListener),
     /// Anything over TCP.
     Tcp(Tcp),
+    /// TLS that an upstream terminates.
+    TlsPassthrough(TlsPassthrough),
 }
 
 /// Connections passed on to a cluster byte by byte.
@@ -35,6 +39,9 @@ impl Protocol {
                 targets: targets(&tcp.clusters),
                 relay: tcp.relay,
             }),
+            api::Protocol::TlsPassthrough(passthrough) => {
+                Self::TlsPassthrough(TlsPassthrough::new(passthrough, targets))
+            }
         }
     }
 
@@ -44,6 +51,7 @@ impl Protocol {
         match self {
             Self::Http(http) => http.drain_timeout,
             Self::Tcp(tcp) => tcp.relay.drain_timeout,
+            Self::TlsPassthrough(passthrough) => passthrough.relay.drain_timeout,
         }
     }
 

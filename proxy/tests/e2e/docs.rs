@@ -106,3 +106,43 @@ async fn the_proxy_protocol_of_the_page_is_believed_from_the_balancer_and_passed
     let refused = "fleetway_listener_proxy_protocol_errors_total{listener=\"web\"} ";
     assert!(metrics.contains(refused), "{metrics}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tls_of_the_page_goes_to_the_upstream_of_its_name() {
+    let (database, sites) = tokio::join!(
+        Upstream::hearing_out("database"),
+        Upstream::hearing_out("sites")
+    );
+    let places = [
+        ("0.0.0.0:8443", ANY),
+        ("10.0.0.3:5432", database.address),
+        ("10.0.0.4:8443", sites.address),
+    ];
+    let (_folder, proxy) = serving("tcp.md", 1, &places).await;
+    let at = proxy.listener("tls").await;
+    for (name, who) in [("db.example.com", "database"), ("www.example.com", "sites")] {
+        let hello = client_hello(name);
+        let mut stream = TcpStream::connect(at).await.expect("a connection");
+        stream.write_all(&hello).await.expect("sent");
+        stream.shutdown().await.expect("ended");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.expect("an answer");
+        let want = [format!("{who}: ").as_bytes(), &hello].concat();
+        assert!(answer == want, "{name} goes to {who}, byte by byte");
+    }
+}
+
+/// What a TLS client that asks for `name` sends first.
+fn client_hello(name: &'static str) -> Vec<u8> {
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let name = name.try_into().expect("a name");
+    let mut client = rustls::ClientConnection::new(config.into(), name).expect("a client");
+    let mut sent = Vec::new();
+    client.write_tls(&mut sent).expect("written");
+    sent
+}

@@ -79,7 +79,7 @@ fn counters(runtime: &Runtime) -> (Arc<ListenerCounters>, Arc<ClusterCounters>) 
     (listener, cluster)
 }
 
-async fn until(mut condition: impl FnMut() -> bool) {
+pub(super) async fn until(mut condition: impl FnMut() -> bool) {
     let waited = tokio::time::timeout(Duration::from_secs(20), async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(2)).await;
