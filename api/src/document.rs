@@ -125,7 +125,9 @@ pub fn read(
     });
     let message = match kind {
         None => Err(Vec::new()),
-        Some(Kind::Secret) => shape(fields).map(v1::resource::Kind::Secret),
+        Some(Kind::Secret) => shape(fields)
+            .map(v1::resource::Kind::Secret)
+            .map_err(unquoted),
         Some(Kind::Cluster) => shape(fields).map(v1::resource::Kind::Cluster),
         Some(Kind::Endpoints) => shape(fields).map(v1::resource::Kind::Endpoints),
         Some(Kind::Listener) => shape(fields).map(v1::resource::Kind::Listener),
@@ -157,8 +159,8 @@ pub fn id_in(document: &Value) -> Option<Id> {
     Some(Id::new(kind, name))
 }
 
-/// A document with the resource it is.
-pub type Valid = (Document, Resource);
+/// A document with what its check made of it: the resource it is.
+pub type Valid<R = Resource> = (Document, R);
 
 /// What there is where some of it is faulty.
 #[derive(Debug)]
@@ -176,6 +178,19 @@ pub struct Faulty<D> {
 /// # Errors
 /// All faults of all documents, and the documents without. `place` names the text.
 pub fn read_all(text: &str, format: Format, place: &str) -> Result<Vec<Valid>, Faulty<Valid>> {
+    read_all_as(text, format, place, Resource::read)
+}
+
+/// The same with another check of each message: [`Resource::read`] or [`Resource::check`].
+///
+/// # Errors
+/// As [`read_all`].
+pub fn read_all_as<R>(
+    text: &str,
+    format: Format,
+    place: &str,
+    check: impl Fn(v1::Resource) -> Result<R, Vec<FieldError>>,
+) -> Result<Vec<Valid<R>>, Faulty<Valid<R>>> {
     let documents = parse(text, format).map_err(|mut error| {
         error.resource = place.to_owned();
         Faulty {
@@ -190,7 +205,7 @@ pub fn read_all(text: &str, format: Format, place: &str) -> Result<Vec<Valid>, F
     for (index, document) in documents.into_iter().enumerate() {
         let place = format!("{place}, document {}", index + 1);
         let both = read(document.clone(), Expected::default(), &place).and_then(|document| {
-            Resource::read(document.message.clone()).map(|resource| (document, resource))
+            check(document.message.clone()).map(|checked| (document, checked))
         });
         match both {
             Ok(both) => valid.push(both),
@@ -215,8 +230,21 @@ pub fn read_all(text: &str, format: Format, place: &str) -> Result<Vec<Valid>, F
 /// its private parts.
 #[must_use]
 pub fn write(message: &v1::Resource, meta: Option<&v1::Meta>) -> Value {
+    match &message.kind {
+        Some(v1::resource::Kind::Secret(secret)) => {
+            let shown = v1::resource::Kind::Secret(redacted(secret));
+            write_whole(&v1::Resource { kind: Some(shown) }, meta)
+        }
+        _ => write_whole(message, meta),
+    }
+}
+
+/// The same with the private parts of a secret: for sending it to the server, and for nothing that
+/// is shown.
+#[must_use]
+pub fn write_whole(message: &v1::Resource, meta: Option<&v1::Meta>) -> Value {
     let (kind, body) = match &message.kind {
-        Some(v1::resource::Kind::Secret(message)) => (Kind::Secret, to_value(&redacted(message))),
+        Some(v1::resource::Kind::Secret(message)) => (Kind::Secret, to_value(message)),
         Some(v1::resource::Kind::Cluster(message)) => (Kind::Cluster, to_value(message)),
         Some(v1::resource::Kind::Endpoints(message)) => (Kind::Endpoints, to_value(message)),
         Some(v1::resource::Kind::Listener(message)) => (Kind::Listener, to_value(message)),
@@ -446,6 +474,21 @@ fn plain(message: &str) -> String {
             .replace("invalid type: sequence,", "invalid type: list,")
             .replace("invalid type: map,", "invalid type: object,"),
     }
+}
+
+/// The faults of a secret without the texts they are about, which may be private.
+fn unquoted(faults: Vec<(String, String)>) -> Vec<(String, String)> {
+    let about = |message: String| match message.split_once("string \"") {
+        Some((before, rest)) => {
+            let after = rest.rsplit_once('"').map_or("", |(_, after)| after);
+            format!("{before}string{after}")
+        }
+        None => message,
+    };
+    let faults = faults.into_iter();
+    faults
+        .map(|(field, message)| (field, about(message)))
+        .collect()
 }
 
 /// The fields of the parser's list as they are written here: it knows some in two spellings.

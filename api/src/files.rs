@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::{
     FieldError, Id, Resource,
     document::{self, Document, Faulty, Format},
+    proto::v1,
 };
 
 /// A text with where it comes from.
@@ -22,8 +23,8 @@ pub struct Source {
     pub text: String,
 }
 
-/// A document with the file it is from.
-pub type Located = (PathBuf, Document, Resource);
+/// A document with the file it is from and what its check made of it.
+pub type Located<R = Resource> = (PathBuf, Document, R);
 
 /// The deepest that folders are followed.
 const MAX_DEPTH: usize = 32;
@@ -38,7 +39,7 @@ const MAX_DEPTH: usize = 32;
 /// Every fault of every file, with the file; two documents of the same resource are one.
 pub fn read_files(paths: &[PathBuf]) -> Result<Vec<Located>, Faulty<Located>> {
     let (sources, errors) = load(paths);
-    read_loaded(sources, errors)
+    read_loaded(sources, errors, Resource::read)
 }
 
 /// The texts of the files and folders, as [`read_files`] finds them, and what cannot be read.
@@ -60,34 +61,35 @@ pub fn load(paths: &[PathBuf]) -> (Vec<Source>, Vec<FieldError>) {
 }
 
 /// Reads and validates every document of the texts, as [`read_files`] does; `unread` are the
-/// faults of those that could not be loaded.
+/// faults of those that could not be loaded, `check` is [`Resource::read`] or [`Resource::check`].
 ///
 /// # Errors
 /// Every fault of every text, with where it comes from, and the documents without.
-pub fn read_loaded(
+pub fn read_loaded<R>(
     sources: Vec<Source>,
     unread: Vec<FieldError>,
-) -> Result<Vec<Located>, Faulty<Located>> {
+    check: impl Fn(v1::Resource) -> Result<R, Vec<FieldError>>,
+) -> Result<Vec<Located<R>>, Faulty<Located<R>>> {
     let mut valid = Vec::new();
     let mut invalid = vec![Value::Null; unread.len()];
     let mut faults = unread;
     let mut known: BTreeMap<Id, PathBuf> = BTreeMap::new();
     for Source { path, text } in sources {
         let place = path.display().to_string();
-        let read = document::read_all(&text, format_of(&path, &text), &place);
+        let read = document::read_all_as(&text, format_of(&path, &text), &place, &check);
         let read = read.unwrap_or_else(|faulty| {
             let found = faulty.faults.into_iter();
             faults.extend(found.map(|fault| in_file(&path, fault)));
             invalid.extend(faulty.invalid);
             faulty.valid
         });
-        for (document, resource) in read {
+        for (document, checked) in read {
             if let Some(first) = known.get(&document.id) {
                 faults.push(in_file(&path, twice(&document.id, first, &path)));
                 continue;
             }
             known.insert(document.id.clone(), path.clone());
-            valid.push((path.clone(), document, resource));
+            valid.push((path.clone(), document, checked));
         }
     }
     if faults.is_empty() {

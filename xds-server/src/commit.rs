@@ -1,5 +1,6 @@
 //! How a write becomes a revision: check, store, then publish, in one order for all writers.
 
+mod secrets;
 mod stage;
 mod transaction;
 

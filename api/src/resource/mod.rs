@@ -36,7 +36,7 @@ pub use route_action::{
 };
 pub use route_match::{HeaderMatch, PathMatch, QueryMatch, ValueMatch};
 pub(crate) use secret::redacted;
-pub use secret::{CaBundle, Certificate, CertificateFacts, Secret, SecretKind};
+pub use secret::{CaBundle, Certificate, CertificateFacts, Secret, SecretKind, Unkept};
 pub use template::{Captures, Segment, Template};
 pub use tls_passthrough::{TlsPassthrough, TlsServer};
 pub use weighted::WeightedCluster;

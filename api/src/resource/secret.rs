@@ -5,14 +5,18 @@ use std::{sync::Arc, time::SystemTime};
 use fleetway_proto::v1;
 use rustls::{RootCertStore, crypto::aws_lc_rs, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-pub use self::facts::CertificateFacts;
+use self::redaction::is_redacted;
+pub use self::{
+    facts::CertificateFacts,
+    redaction::{Unkept, redacted},
+};
 use super::{Common, label, read_common};
 use crate::{FieldError, Id, Kind, error::Checker};
 
 mod facts;
+mod redaction;
 
 /// What is not for everyone's eyes.
 #[derive(Debug, Clone)]
@@ -287,37 +291,6 @@ fn read_ocsp(check: &mut Checker, text: Option<impl AsRef<str>>) -> Option<Vec<u
             None
         }
     }
-}
-
-/// What stands in a redacted text's place begins with this.
-const REDACTED: &str = "[redacted";
-
-/// Whether a text is only the sign of one that was left out.
-#[must_use]
-pub fn is_redacted(text: &str) -> bool {
-    text.trim_start().starts_with(REDACTED)
-}
-
-/// The sign of a private text: tells two apart, and nothing of what they say. For texts nobody can
-/// guess, as keys are.
-fn sign(private: &str) -> String {
-    let digest = Sha256::digest(private.trim().as_bytes());
-    let short: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
-    format!("{REDACTED} sha256:{short}]")
-}
-
-/// The secret with signs in place of its private parts.
-#[must_use]
-pub fn redacted(message: &v1::Secret) -> v1::Secret {
-    let mut shown = message.clone();
-    if let Some(v1::secret::Kind::Certificate(certificate)) = &mut shown.kind
-        && !certificate.private_key.is_empty()
-        && !is_redacted(&certificate.private_key)
-    {
-        let private = Zeroizing::new(std::mem::take(&mut certificate.private_key));
-        certificate.private_key = sign(&private);
-    }
-    shown
 }
 
 #[cfg(test)]

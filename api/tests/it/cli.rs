@@ -345,3 +345,22 @@ fn a_reader_that_goes_away_is_no_panic() {
         assert!(told == "0\n", "{args}: {told}");
     }
 }
+
+#[test]
+fn validate_refuses_what_has_expired_and_quotes_no_key() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["a.example.com".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2019, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let chain = params.self_signed(&key).unwrap().pem();
+    let document = serde_json::json!({"kind": "Secret", "name": "web",
+        "certificate": {"chain": chain, "private_key": key.serialize_pem()}});
+    let run = fleetway_with(&["validate", "-f", "-"], &[], &document.to_string());
+    assert_eq!(run.code, 2, "{run:?}");
+    let says = "standard input: secrets/web: certificate.chain: the certificate of";
+    assert!(run.stderr.contains(says), "{run:?}");
+    assert!(run.stderr.contains("expired at 2020-01-01"), "{run:?}");
+    for line in key.serialize_pem().lines().skip(1) {
+        assert!(!run.stderr.contains(line), "{run:?}");
+    }
+}

@@ -8,7 +8,7 @@ use std::{
 };
 
 use fleetway_api::{
-    Change, Entry, FieldError, ResourceSet,
+    Change, Entry, FieldError, Resource, ResourceSet,
     document::{self, Format},
     files::{self, Source},
 };
@@ -30,7 +30,7 @@ fn texts(folder: &str) -> Vec<Source> {
 }
 
 fn faults(source: Source) -> Vec<FieldError> {
-    let documents = match files::read_loaded(vec![source], Vec::new()) {
+    let documents = match files::read_loaded(vec![source], Vec::new(), Resource::read) {
         Ok(documents) => documents,
         Err(faulty) => return faulty.faults,
     };
@@ -55,7 +55,7 @@ fn valid_documents_are_taken() {
 #[test]
 fn valid_documents_are_the_same_after_json_and_yaml() {
     for source in texts("valid") {
-        let read = files::read_loaded(vec![source], Vec::new()).unwrap();
+        let read = files::read_loaded(vec![source], Vec::new(), Resource::read).unwrap();
         let values: Vec<_> = read
             .iter()
             .map(|(_, document, _)| document::write(&document.message, None))

@@ -3,12 +3,12 @@
 use std::{collections::HashMap, sync::Arc};
 
 use fleetway_api::{
-    Change, FieldError, Id, Resource,
+    Change, FieldError, Id, Kind, Resource,
     proto::v1,
     rest::{OperationResult, Outcome},
 };
 
-use super::{CommitError, Condition, Transaction, Unmet, Unread};
+use super::{CommitError, Condition, Transaction, Unmet, Unread, secrets};
 use crate::{
     snapshot::{Encoded, Entry, Snapshot, Stored},
     store::{Record, StoreError},
@@ -119,6 +119,12 @@ enum PutError {
     Store(StoreError),
 }
 
+impl From<StoreError> for PutError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
 impl Staged {
     fn delete(&mut self, id: &Id, before: &Entry) -> Result<(), StoreError> {
         self.revision.changes.push(v1::Change {
@@ -137,12 +143,25 @@ impl Staged {
         before: Option<&Arc<Entry>>,
         stamp: Stamp<'_>,
     ) -> Result<Outcome, PutError> {
-        let resource = Resource::read(message.clone()).map_err(PutError::Faults)?;
-        let encoded = Encoded::new(message, id.name.as_str(), stamp.version).ok_or_else(|| {
+        let decode = || before.map(|before| decoded(before)).transpose();
+        // Of others it is only wanted if they change.
+        let secret = id.kind == Kind::Secret;
+        let mut old = if secret { decode()? } else { None };
+        let message = secrets::with_kept(id, message, old.as_ref())
+            .map_err(|fault| PutError::Faults(vec![fault]))?;
+        let resource = Resource::read(message.as_ref().clone()).map_err(PutError::Faults)?;
+        let encoded = Encoded::new(&message, id.name.as_str(), stamp.version).ok_or_else(|| {
             PutError::Faults(vec![FieldError::new(id, "", "a resource without a kind")])
         })?;
         if before.is_some_and(|before| before.data.encoded.same_message(&encoded)) {
             return Ok(Outcome::Unchanged);
+        }
+        let expired = secrets::expired(&resource, &message, old.as_ref(), stamp.time_ms);
+        if !expired.is_empty() {
+            return Err(PutError::Faults(expired));
+        }
+        if !secret {
+            old = decode()?;
         }
         let created_ms = before.map_or(stamp.time_ms, |before| before.data.created_ms);
         let outcome = if before.is_some() {
@@ -151,16 +170,13 @@ impl Staged {
             Outcome::Created
         };
         self.revision.changes.push(v1::Change {
-            before: before
-                .map(|before| decoded(before))
-                .transpose()
-                .map_err(PutError::Store)?,
-            after: Some(message.clone()),
+            before: old,
+            after: Some(message.as_ref().clone()),
         });
         self.records.push((
             id.clone(),
             Some(Record {
-                message: message.clone(),
+                message: message.into_owned(),
                 version: stamp.version,
                 created_ms,
                 updated_ms: stamp.time_ms,

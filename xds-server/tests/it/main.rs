@@ -7,12 +7,14 @@
 )]
 
 mod binary;
+mod certificates;
 mod config;
 mod delta;
 mod lists;
 mod model;
 mod openapi;
 mod resources;
+mod secrets;
 mod support;
 mod transactions;
 mod waiting;

@@ -7,32 +7,40 @@ use fleetway_api::{
     FieldError, Id,
     document::Faulty,
     files::{self, Located, Source},
+    proto::v1,
 };
 
 use crate::exit::Faults;
 
-/// Documents with the files they are from; at least one, each resource once.
-pub(crate) struct Input {
+/// Documents with the files they are from; at least one, each resource once. `R` is what their
+/// check makes of them.
+pub(crate) struct Input<R> {
     /// Them, in the order of the files.
-    pub(crate) documents: Vec<Located>,
+    pub(crate) documents: Vec<Located<R>>,
 }
 
 const STANDARD_INPUT: &str = "standard input";
 
 /// The files as they are read: all of it good, or not.
-pub(crate) type Read = Result<Input, Faulty<Located>>;
+pub(crate) type Read<R> = Result<Input<R>, Faulty<Located<R>>>;
 
-impl Input {
+impl<R> Input<R> {
     /// Reads files, folders and, for `-`, standard input, all of which must be good.
-    pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Self> {
-        match Self::try_read(paths)? {
+    pub(crate) fn read(
+        paths: &[PathBuf],
+        check: impl Fn(v1::Resource) -> Result<R, Vec<FieldError>>,
+    ) -> anyhow::Result<Self> {
+        match Self::try_read(paths, check)? {
             Ok(input) => Ok(input),
             Err(faulty) => Err(Faults::from(faulty.faults).into()),
         }
     }
 
     /// Reads files, folders and, for `-`, standard input.
-    pub(crate) fn try_read(paths: &[PathBuf]) -> anyhow::Result<Read> {
+    pub(crate) fn try_read(
+        paths: &[PathBuf],
+        check: impl Fn(v1::Resource) -> Result<R, Vec<FieldError>>,
+    ) -> anyhow::Result<Read<R>> {
         let (standard, named): (Vec<PathBuf>, Vec<PathBuf>) = paths
             .iter()
             .cloned()
@@ -48,7 +56,7 @@ impl Input {
                 text,
             });
         }
-        let documents = match files::read_loaded(sources, unread) {
+        let documents = match files::read_loaded(sources, unread, check) {
             Ok(documents) => documents,
             Err(faulty) => return Ok(Err(faulty)),
         };

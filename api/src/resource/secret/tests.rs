@@ -192,3 +192,35 @@ fn neither_documents_nor_debug_output_show_a_key() {
         assert!(!shown.contains(line), "{shown}");
     }
 }
+
+#[test]
+fn a_sign_keeps_the_key_it_is_of_and_no_other() {
+    let one = issued(&["a.example.com"], |_| {});
+    let stored = certificate(&one.chain, &one.key);
+    let mut written = redacted(&stored);
+    assert_eq!(Secret::keep(&mut written, None), Err(Unkept::Absent));
+    let other = certificate(&one.chain, &issued(&["b.example.com"], |_| {}).key);
+    assert_eq!(Secret::keep(&mut written, Some(&other)), Err(Unkept::Other));
+    assert_eq!(Secret::keep(&mut written, Some(&stored)), Ok(()));
+    assert_eq!(written, stored);
+    // A key given is taken as it is, unless it is the same in other lines.
+    let mut spaced = certificate(&one.chain, &format!("\n{}", one.key));
+    assert_eq!(Secret::keep(&mut spaced, Some(&other)), Ok(()));
+    assert_ne!(spaced, stored);
+    assert_eq!(Secret::keep(&mut spaced, Some(&stored)), Ok(()));
+    assert_eq!(spaced, stored);
+}
+
+#[test]
+fn what_is_sent_to_a_server_may_leave_its_key_to_it_and_nothing_else() {
+    let one = issued(&["a.example.com"], |_| {});
+    let check = |secret: v1::Secret| {
+        let kind = Some(v1::resource::Kind::Secret(secret));
+        Resource::check(v1::Resource { kind })
+    };
+    let mut signed = redacted(&certificate(&one.chain, &one.key));
+    assert_eq!(check(signed.clone()), Ok(()));
+    signed.fleets = vec!["a b".into()];
+    assert_eq!(check(signed).unwrap_err().len(), 1);
+    assert!(check(certificate(&one.chain, "")).is_err());
+}

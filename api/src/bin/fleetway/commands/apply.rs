@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleetway_api::{
-    FieldError, Id,
+    FieldError, Id, Resource,
     client::{Client, ClientError},
     document::{self, Document, Faulty},
     files::Located,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 pub(crate) async fn run(client: &Client, args: &Apply, output: &mut Output) -> anyhow::Result<()> {
-    let input = match Input::try_read(&args.files.files)? {
+    let input = match Input::try_read(&args.files.files, Resource::check)? {
         Ok(input) => input,
         Err(faulty) => return Err(all_faults(client, args, faulty).await.into()),
     };
@@ -43,10 +43,10 @@ pub(crate) async fn run(client: &Client, args: &Apply, output: &mut Output) -> a
     live::wait(client, &args.write.wait, &response, output).await
 }
 
-fn operations(input: &Input, args: &Apply) -> Vec<Operation> {
+fn operations(input: &Input<()>, args: &Apply) -> Vec<Operation> {
     let version = |document: &Document| document.if_version.filter(|_| !args.overwrite);
-    let put = |(_, document, _): &Located| Operation {
-        put: Some(document::write(&document.message, None)),
+    let put = |(_, document, ()): &Located<()>| Operation {
+        put: Some(document::write_whole(&document.message, None)),
         if_version: version(document).map(|version| version.to_string()),
         ..Operation::default()
     };
@@ -54,7 +54,7 @@ fn operations(input: &Input, args: &Apply) -> Vec<Operation> {
 }
 
 /// The faults of the files, and what the server has against the documents without: all at once.
-async fn all_faults(client: &Client, args: &Apply, faulty: Faulty<Located>) -> Faults {
+async fn all_faults(client: &Client, args: &Apply, faulty: Faulty<Located<()>>) -> Faults {
     let input = Input {
         documents: faulty.valid,
     };

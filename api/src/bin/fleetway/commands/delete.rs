@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fleetway_api::{client::Client, rest::Operation};
+use fleetway_api::{Resource, client::Client, rest::Operation};
 
 use super::{apply, targets};
 use crate::{args::Delete, input::Input, live, output::Output};
@@ -19,10 +19,10 @@ pub(crate) async fn run(client: &Client, args: &Delete, output: &mut Output) -> 
             .map(|id| operation(id, None))
             .collect()
     } else {
-        Input::read(&args.files)?
+        Input::read(&args.files, Resource::check)?
             .documents
             .into_iter()
-            .map(|(_, document, _)| operation(document.id, document.if_version))
+            .map(|(_, document, ())| operation(document.id, document.if_version))
             .collect()
     };
     let response = apply::transact(client, operations, &args.write).await?;

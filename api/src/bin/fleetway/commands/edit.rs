@@ -115,7 +115,7 @@ async fn attempt(
         None => read_at.map(str::to_owned),
     };
     let operation = Operation {
-        put: Some(document::write(&document.message, None)),
+        put: Some(document::write_whole(&document.message, None)),
         if_version: version,
         ..Operation::default()
     };
@@ -138,7 +138,7 @@ fn read(text: &str, id: &Id) -> Result<Document, Vec<FieldError>> {
         name: Some(id.name.as_str()),
     };
     let document = document::read(value, expected, &place)?;
-    Resource::read(document.message.clone())?;
+    Resource::check(document.message.clone())?;
     Ok(document)
 }
 

@@ -1,15 +1,15 @@
 //! `validate`: the server's checks, without the server.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
-use fleetway_api::{Change, Entry, Invalid, ResourceSet};
+use fleetway_api::{Change, Entry, FieldError, Invalid, Resource, ResourceSet};
 
 use crate::{args::Validate, exit::Faults, input::Input, output::Output};
 
 const HINT: &str = "Resources that are valid by themselves do not fit together. If what they refer to is elsewhere, add its files with -f, give --each, or check against the server with `fleetway apply --dry-run`";
 
 pub(crate) fn run(args: &Validate, output: &mut Output) -> anyhow::Result<()> {
-    let (input, mut faults, invalid) = match Input::try_read(&args.files.files)? {
+    let (input, mut faults, invalid) = match Input::try_read(&args.files.files, Resource::read)? {
         Ok(input) => (input, Vec::new(), Invalid::default()),
         Err(faulty) => {
             let documents = faulty.valid;
@@ -17,6 +17,7 @@ pub(crate) fn run(args: &Validate, output: &mut Output) -> anyhow::Result<()> {
             (Input { documents }, faulty.faults, invalid)
         }
     };
+    faults.extend(input.locate(expired(&input)));
     let mut hint = "";
     if !args.each {
         let changes = input
@@ -53,4 +54,16 @@ pub(crate) fn run(args: &Validate, output: &mut Output) -> anyhow::Result<()> {
     let count = ids.len();
     let noun = if count == 1 { "resource" } else { "resources" };
     output.line(&format!("{count} {noun}, valid {together}"))
+}
+
+/// What the server would not take today.
+fn expired(input: &Input<Resource>) -> Vec<FieldError> {
+    let now = SystemTime::now();
+    let resources = input.documents.iter().map(|(_, _, resource)| resource);
+    resources
+        .flat_map(|resource| match resource {
+            Resource::Secret(secret) => secret.expired(now),
+            _ => Vec::new(),
+        })
+        .collect()
 }

@@ -1,0 +1,55 @@
+//! What is different about writing a secret: its key may be left to be kept, and what has expired
+//! is not taken.
+
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use fleetway_api::{FieldError, Id, Resource, Secret, proto::v1};
+
+/// The message with the key of what there is, where it has only the sign of it.
+pub(super) fn with_kept<'a>(
+    id: &Id,
+    message: &'a v1::Resource,
+    before: Option<&v1::Resource>,
+) -> Result<Cow<'a, v1::Resource>, FieldError> {
+    if secret(message).is_none() {
+        return Ok(Cow::Borrowed(message));
+    }
+    let mut message = message.clone();
+    if let Some(v1::resource::Kind::Secret(written)) = &mut message.kind {
+        Secret::keep(written, before.and_then(secret)).map_err(|unkept| unkept.fault(id))?;
+    }
+    Ok(Cow::Owned(message))
+}
+
+/// What of a written secret has expired. One that is as it was, and only bears other labels or
+/// goes elsewhere, is not asked: it is there already.
+pub(super) fn expired(
+    resource: &Resource,
+    message: &v1::Resource,
+    before: Option<&v1::Resource>,
+    now_ms: i64,
+) -> Vec<FieldError> {
+    let Resource::Secret(read) = resource else {
+        return Vec::new();
+    };
+    let said = |message: &v1::Resource| secret(message).and_then(|secret| secret.kind.clone());
+    if before.is_some_and(|before| said(before) == said(message)) {
+        return Vec::new();
+    }
+    read.expired(time(now_ms))
+}
+
+fn secret(message: &v1::Resource) -> Option<&v1::Secret> {
+    match &message.kind {
+        Some(v1::resource::Kind::Secret(secret)) => Some(secret),
+        _ => None,
+    }
+}
+
+fn time(ms: i64) -> SystemTime {
+    let since = Duration::from_millis(u64::try_from(ms).unwrap_or_default());
+    UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
+}
