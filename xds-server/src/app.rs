@@ -51,8 +51,9 @@ struct Addresses {
 pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let data = config.data.clone();
     let keep_revisions = config.keep_revisions;
+    let master_key = config.master_key.clone();
     let committer = tokio::task::spawn_blocking(move || {
-        let store = SledStore::open(&data)?;
+        let store = SledStore::open(&data, master_key.as_ref())?;
         Committer::open(Arc::new(store), keep_revisions)
     })
     .await??;

@@ -98,7 +98,7 @@ impl Committer {
         {
             return Ok(done);
         }
-        let staged = stage(&current, &transaction, now_ms())?;
+        let staged = stage(&current, &transaction, now_ms(), self.store.keeps_secrets())?;
         let receipt = |response: &TransactionResponse| {
             let (key, fingerprint) = transaction.idempotency.as_ref()?;
             let receipt = Receipt {

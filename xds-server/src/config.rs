@@ -10,18 +10,24 @@
 //! | `keep_revisions` | `--keep-revisions` | `FLEETWAY_XDS_KEEP_REVISIONS` |
 //! | `max_body_bytes` | | `FLEETWAY_XDS_MAX_BODY_BYTES` |
 //! | `drain_timeout` | `--drain-timeout` | `FLEETWAY_XDS_DRAIN_TIMEOUT` |
+//! | `master_key_file` | `--master-key-file` | `FLEETWAY_XDS_MASTER_KEY_FILE` |
+//! | `master_key` | | `FLEETWAY_XDS_MASTER_KEY` |
 //!
 //! Variables of the other programs (`FLEETWAY_PROXY_…`, `FLEETWAY_SERVER`) are none of ours.
 
 use std::{
+    fmt, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use fleetway_api::{bootstrap, proto};
 use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::store::MasterKey;
 
 /// What the names of our environment variables begin with.
 pub const ENV_PREFIX: &str = "FLEETWAY_XDS_";
@@ -43,6 +49,25 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// How long requests in flight may go on once the server is to stop.
     pub drain_timeout: Duration,
+    /// What secrets are kept under; none are taken without it.
+    pub master_key: Option<MasterKey>,
+}
+
+/// A master key as text. Shown nowhere, wiped when dropped.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct KeyText(String);
+
+impl fmt::Debug for KeyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyText")
+    }
+}
+
+impl Drop for KeyText {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
 }
 
 /// What one source of settings says: the file, the environment, the flags.
@@ -71,6 +96,11 @@ pub struct Source {
     /// How long requests in flight may go on when the server stops [default: 30s]
     #[arg(long, value_name = "DURATION")]
     drain_timeout: Option<proto::Duration>,
+    /// The file with the master key that secrets are kept under; fleetway-xds generate-key makes one
+    #[arg(long, value_name = "FILE")]
+    master_key_file: Option<PathBuf>,
+    #[arg(skip)]
+    master_key: Option<KeyText>,
 }
 
 impl Config {
@@ -85,6 +115,7 @@ impl Config {
                 "no data directory: give --data DIR, {ENV_PREFIX}DATA or `data` in the --config file"
             );
         };
+        let master_key = master_key(all.master_key_file.as_deref(), all.master_key.as_ref())?;
         let drain_timeout = all.drain_timeout.map(Duration::try_from).transpose()?;
         Ok(Self {
             data,
@@ -94,6 +125,29 @@ impl Config {
             keep_revisions: all.keep_revisions.unwrap_or(10_000),
             max_body_bytes: all.max_body_bytes.unwrap_or(64 << 20),
             drain_timeout: drain_timeout.unwrap_or(Duration::from_secs(30)),
+            master_key,
         })
     }
+}
+
+fn master_key(file: Option<&Path>, text: Option<&KeyText>) -> anyhow::Result<Option<MasterKey>> {
+    match (file, text) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => bail!("master_key: cannot go with master_key_file: give one of them"),
+        (Some(file), None) => read_key(file).context("master_key_file").map(Some),
+        (None, Some(KeyText(text))) => {
+            let key = MasterKey::from_text(text).context("master_key")?;
+            Ok(Some(key))
+        }
+    }
+}
+
+/// Reads a master key from a file.
+///
+/// # Errors
+/// When it cannot be read or holds none.
+pub fn read_key(file: &Path) -> anyhow::Result<MasterKey> {
+    let text = fs::read_to_string(file).map(Zeroizing::new);
+    let text = text.with_context(|| format!("cannot read {}", file.display()))?;
+    MasterKey::from_text(&text).with_context(|| file.display().to_string())
 }

@@ -42,6 +42,15 @@ pub(super) fn expired(
     read.expired(time(now_ms))
 }
 
+/// Why no secret is taken where the store has no key to encrypt it with.
+pub(super) fn keyless(id: &Id) -> FieldError {
+    FieldError::new(
+        id,
+        "",
+        "cannot be stored: the server has no master key to encrypt it with. Make one with `fleetway-xds generate-key > FILE` and start the server with --master-key-file FILE",
+    )
+}
+
 fn secret(message: &v1::Resource) -> Option<&v1::Secret> {
     match &message.kind {
         Some(v1::resource::Kind::Secret(secret)) => Some(secret),

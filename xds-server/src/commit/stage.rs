@@ -23,11 +23,12 @@ pub(super) struct Staged {
 }
 
 /// Works out what a transaction changes. Of one that cannot be made it says all that is wrong; of
-/// one that can, references are not yet checked.
+/// one that can, references are not yet checked. `keeps_secrets`: the store can encrypt them.
 pub(super) fn stage(
     current: &Snapshot,
     transaction: &Transaction,
     now: i64,
+    keeps_secrets: bool,
 ) -> Result<Staged, CommitError> {
     let number = current.revision() + 1;
     // The clock may step back; the log's times do not.
@@ -80,6 +81,10 @@ pub(super) fn stage(
                     author: &author,
                 };
                 match staged.put(id, message, before, stamp) {
+                    Ok(_) if id.kind == Kind::Secret && !keeps_secrets => {
+                        errors.push(secrets::keyless(id));
+                        continue;
+                    }
                     Ok(outcome) => outcome,
                     Err(PutError::Faults(faults)) => {
                         errors.extend(faults);

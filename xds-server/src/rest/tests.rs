@@ -18,6 +18,10 @@ struct Faulty {
 }
 
 impl Store for Faulty {
+    fn keeps_secrets(&self) -> bool {
+        self.store.keeps_secrets()
+    }
+
     fn load(&self) -> Result<Loaded, StoreError> {
         self.store.load()
     }
@@ -48,7 +52,7 @@ impl Store for Faulty {
 
 fn app(dir: &Path) -> (Arc<Faulty>, Arc<App>) {
     let store = Arc::new(Faulty {
-        store: SledStore::open(dir).unwrap(),
+        store: SledStore::open(dir, None).unwrap(),
         failing: AtomicBool::new(true),
     });
     let app = App {

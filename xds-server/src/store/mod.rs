@@ -3,9 +3,13 @@
 mod files;
 mod record;
 mod sled;
+mod vault;
 
 pub(crate) use self::files::write_atomically;
-pub use self::sled::SledStore;
+pub use self::{
+    sled::{Rotated, SledStore},
+    vault::{MasterKey, NoMasterKey},
+};
 
 use fleetway_api::{Id, proto::v1};
 
@@ -86,6 +90,9 @@ pub enum StoreError {
     /// The data was written by a newer program, or is none of ours.
     #[error("{0}")]
     Format(String),
+    /// The master key is missing, or is not the one the secrets are under.
+    #[error("{0}")]
+    Key(String),
     /// Another process has the data open.
     #[error("{0}")]
     Locked(String),
@@ -109,6 +116,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// When it cannot be read.
     fn load(&self) -> Result<Loaded, StoreError>;
+
+    /// Whether it takes secrets: it has a key to encrypt them with.
+    fn keeps_secrets(&self) -> bool;
 
     /// Stores a revision, all of it or nothing, and returns once it is durable.
     ///

@@ -6,9 +6,14 @@ use fleetway_api::{
     rest::{OperationResult, Outcome, TransactionResponse},
 };
 
-use super::{Receipt, Record, RevisionHead, StoreError};
+use prost::Message as _;
 
-/// A resource with what is kept beside it.
+use super::{
+    Receipt, Record, RevisionHead, StoreError,
+    vault::{Sealed, Vault},
+};
+
+/// A resource with what is kept beside it. That of a secret is `sealed`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct StoredRecord {
     #[prost(message, optional, tag = "1")]
@@ -21,34 +26,121 @@ pub(super) struct StoredRecord {
     updated_ms: i64,
     #[prost(string, tag = "5")]
     updated_by: String,
+    #[prost(message, optional, tag = "6")]
+    sealed: Option<Sealed>,
 }
 
-impl From<&Record> for StoredRecord {
-    fn from(record: &Record) -> Self {
-        Self {
-            message: Some(record.message.clone()),
+/// A change of the log, as `fleetway.v1.Change` has it. That of a secret is `sealed`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct StoredChange {
+    #[prost(message, optional, tag = "1")]
+    before: Option<v1::Resource>,
+    #[prost(message, optional, tag = "2")]
+    after: Option<v1::Resource>,
+    #[prost(message, optional, tag = "3")]
+    sealed: Option<Sealed>,
+}
+
+/// What a value is encrypted for: it opens nowhere else.
+fn place(tree: &str, key: &[u8], version: u64) -> Vec<u8> {
+    [tree.as_bytes(), &[0], &version.to_be_bytes(), key].concat()
+}
+
+fn is_secret(message: &v1::Resource) -> bool {
+    matches!(message.kind, Some(v1::resource::Kind::Secret(_)))
+}
+
+impl StoredRecord {
+    /// The form of a record that is stored under `key`.
+    pub(super) fn new(
+        record: &Record,
+        key: &str,
+        vault: Option<&Vault>,
+    ) -> Result<Self, StoreError> {
+        let secret = is_secret(&record.message);
+        let sealed = secret.then(|| {
+            let place = place("resources", key.as_bytes(), record.version);
+            keyed(vault)?.seal(record.message.encode_to_vec(), &place)
+        });
+        Ok(Self {
+            message: (!secret).then(|| record.message.clone()),
             version: record.version,
             created_ms: record.created_ms,
             updated_ms: record.updated_ms,
             updated_by: record.updated_by.clone(),
+            sealed: sealed.transpose()?,
+        })
+    }
+
+    /// The record, found under `key`.
+    pub(super) fn open(self, key: &[u8], vault: Option<&Vault>) -> Result<Record, StoreError> {
+        let message = match (self.message, &self.sealed) {
+            (Some(message), None) if !is_secret(&message) => message,
+            (None, Some(sealed)) => {
+                let place = place("resources", key, self.version);
+                opened(&keyed(vault)?.open(sealed, &place)?)?
+            }
+            (Some(_), _) => return Err(damaged("a secret that is not encrypted")),
+            (None, None) => return Err(damaged("a resource without content")),
+        };
+        Ok(Record {
+            message,
+            version: self.version,
+            created_ms: self.created_ms,
+            updated_ms: self.updated_ms,
+            updated_by: self.updated_by,
+        })
+    }
+}
+
+impl StoredChange {
+    /// The form of a change that is stored under `key`, made by `revision`.
+    pub(super) fn new(
+        change: &v1::Change,
+        key: &[u8],
+        revision: u64,
+        vault: Option<&Vault>,
+    ) -> Result<Self, StoreError> {
+        let v1::Change { before, after } = change;
+        if !before.iter().chain(after).any(is_secret) {
+            return Ok(Self {
+                before: before.clone(),
+                after: after.clone(),
+                sealed: None,
+            });
+        }
+        let sealed =
+            keyed(vault)?.seal(change.encode_to_vec(), &place("changes", key, revision))?;
+        Ok(Self {
+            sealed: Some(sealed),
+            ..Self::default()
+        })
+    }
+
+    /// The change, found under `key`.
+    pub(super) fn open(
+        self,
+        key: &[u8],
+        revision: u64,
+        vault: Option<&Vault>,
+    ) -> Result<v1::Change, StoreError> {
+        match &self.sealed {
+            None => Ok(v1::Change {
+                before: self.before,
+                after: self.after,
+            }),
+            Some(sealed) => opened(&keyed(vault)?.open(sealed, &place("changes", key, revision))?),
         }
     }
 }
 
-impl TryFrom<StoredRecord> for Record {
-    type Error = StoreError;
+/// Who writes a secret has asked whether the store keeps secrets; who reads one has its key.
+fn keyed(vault: Option<&Vault>) -> Result<&Vault, StoreError> {
+    vault.ok_or_else(|| StoreError::Key("a secret, and no master key was given".to_owned()))
+}
 
-    fn try_from(stored: StoredRecord) -> Result<Self, StoreError> {
-        Ok(Self {
-            message: stored
-                .message
-                .ok_or_else(|| damaged("a resource without content"))?,
-            version: stored.version,
-            created_ms: stored.created_ms,
-            updated_ms: stored.updated_ms,
-            updated_by: stored.updated_by,
-        })
-    }
+fn opened<T: prost::Message + Default>(bytes: &[u8]) -> Result<T, StoreError> {
+    T::decode(bytes).map_err(|error| damaged(format_args!("what cannot be decoded ({error})")))
 }
 
 /// An entry of the revision log; its changes are kept apart, one by one.

@@ -6,16 +6,17 @@
 //!
 //! | tree | key | value |
 //! |---|---|---|
-//! | `meta` | `format`, `revision` | a decimal number; number and time of the last revision |
+//! | `meta` | `format`, `revision`, `key` | a decimal number; number and time of the last revision; the key of the secrets, under the master key |
 //! | `resources` | `routes/users` | [`StoredRecord`] |
 //! | `epochs` | number of its first revision | the epoch's id, big-endian |
 //! | `revisions` | number | [`StoredHead`] |
-//! | `changes` | number, index | `fleetway.v1.Change` |
+//! | `changes` | number, index | [`StoredChange`] |
 //! | `receipts` | idempotency key | [`StoredReceipt`] |
 //! | `receipt_times` | time, idempotency key | nothing; to find what has expired |
 //!
 //! Numbers in keys are big-endian, so that their order is the keys'.
 
+mod keys;
 mod opening;
 mod trees;
 
@@ -29,6 +30,7 @@ use std::{
 use fleetway_api::proto::v1;
 use prost::Message as _;
 
+pub use self::keys::Rotated;
 use self::{
     opening::{check_format, refuse_foreign},
     trees::{
@@ -39,12 +41,17 @@ use self::{
 use super::{
     Commit, Loaded, Receipt, RevisionHead, Store, StoreError,
     files::{Lock, Mark, sync_changed, sync_folder, wait_for_inherited_lock},
-    record::{StoredHead, StoredReceipt, StoredRecord, damaged},
+    record::{StoredChange, StoredHead, StoredReceipt, StoredRecord, damaged},
+    vault::{MasterKey, Vault},
 };
 
-/// The format this program writes, and the newest it reads.
-const FORMAT: u64 = 1;
+/// The newest format this program reads, and that of a store which holds secrets.
+const FORMAT: u64 = 2;
+/// The format of a store that never held any.
+const FIRST_FORMAT: u64 = 1;
 const FORMAT_KEY: &[u8] = b"format";
+/// Where the data key stands, once the store has held a secret.
+const KEY_KEY: &[u8] = b"key";
 const REVISION_KEY: &[u8] = b"revision";
 /// The folder of sled's files within the data directory.
 const FOLDER: &str = "store";
@@ -64,6 +71,10 @@ pub struct SledStore {
     folder: PathBuf,
     database: fs::File,
     mark: Mark,
+    /// How far the mark says it had come when it was opened.
+    marked: u64,
+    /// What secrets are encrypted with: the key, and its form for the store.
+    vault: Option<(Vault, Vec<u8>)>,
     /// Set when a write failed half-way: what the disk holds is then not known until it is read
     /// again. Held while writing.
     failed: Mutex<Option<String>>,
@@ -72,13 +83,23 @@ pub struct SledStore {
 }
 
 impl SledStore {
-    /// Opens the store in `dir`, or makes one where there is nothing.
+    /// Opens the store in `dir`, or makes one where there is nothing. Without a master key it takes
+    /// no secrets.
     ///
     /// # Errors
+    /// [`StoreError::Key`] when it holds secrets under another master key; it is then as it was.
     /// [`StoreError::Locked`] when another process has it open, [`StoreError::Format`] when the
     /// directory holds something else or was written by a newer program, [`StoreError::Io`] when it
     /// cannot be read or written.
-    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+    pub fn open(dir: &Path, master: Option<&MasterKey>) -> Result<Self, StoreError> {
+        let mut store = Self::open_closed(dir)?;
+        store.vault = store.unlock(master, dir)?;
+        store.begin(dir)?;
+        Ok(store)
+    }
+
+    /// Opens the store without its secrets.
+    fn open_closed(dir: &Path) -> Result<Self, StoreError> {
         let io = |what: &str, error: std::io::Error| {
             StoreError::Io(format!("cannot {what} {}: {error}", dir.display()))
         };
@@ -104,31 +125,41 @@ impl SledStore {
         let file = fs::File::open(folder.join("db"))
             .map_err(|error| io("open the store's file in", error))?;
         let (mark, marked) = Mark::open(dir).map_err(|error| io("read the mark in", error))?;
-        let store = Self {
+        Ok(Self {
             trees: Trees::open(&database)?,
             folder,
             database: file,
             mark,
+            marked,
+            vault: None,
             failed: Mutex::new(None),
             _lock: lock,
-        };
-        if store.trees.meta.get(FORMAT_KEY)?.is_none() {
-            store
-                .trees
-                .meta
-                .insert(FORMAT_KEY, FORMAT.to_string().as_bytes())?;
-            store.trees.meta.flush()?;
-            sync_folder(dir).map_err(|error| io("sync the data directory", error))?;
+        })
+    }
+
+    /// Writes what a new store begins with; checks that of an old one nothing is missing.
+    fn begin(&self, dir: &Path) -> Result<(), StoreError> {
+        let Self { trees, marked, .. } = self;
+        if trees.meta.get(FORMAT_KEY)?.is_none() {
+            let format = FIRST_FORMAT.to_string();
+            trees.meta.insert(FORMAT_KEY, format.as_bytes())?;
+            trees.meta.flush()?;
+            sync_folder(dir).map_err(|error| {
+                StoreError::Io(format!(
+                    "cannot sync the data directory {}: {error}",
+                    dir.display()
+                ))
+            })?;
         }
-        let (found, _) = store.last()?;
-        if found < marked {
+        let (found, _) = self.last()?;
+        if found < *marked {
             return Err(StoreError::Format(format!(
                 "the store in {} ends at revision {found}, but revision {marked} was committed: it is damaged. Restore the directory from a copy, or remove the file \"{}\" in it to go on with what is left",
                 dir.display(),
                 Mark::NAME
             )));
         }
-        Ok(store)
+        Ok(())
     }
 
     /// Number and time of the last revision; 0 for an empty store.
@@ -223,8 +254,8 @@ impl Store for SledStore {
         let (revision, time_ms) = self.last()?;
         let mut records = Vec::with_capacity(self.trees.resources.len());
         for entry in &self.trees.resources {
-            let (_, value) = entry?;
-            records.push(decode::<StoredRecord>(&value)?.try_into()?);
+            let (key, value) = entry?;
+            records.push(decode::<StoredRecord>(&value)?.open(&key, self.vault())?);
         }
         let epochs = self.trees.epochs.iter().map(|entry| read_epoch(&entry?));
         Ok(Loaded {
@@ -235,9 +266,14 @@ impl Store for SledStore {
         })
     }
 
+    fn keeps_secrets(&self) -> bool {
+        self.vault.is_some()
+    }
+
     fn commit(&self, commit: &Commit<'_>) -> Result<(), StoreError> {
         let revision = commit.revision;
         let mut batches = Batches::default();
+        self.keep_key(commit, &mut batches)?;
         batches.meta.insert(
             REVISION_KEY,
             write_last(revision.number, revision.time_ms).as_slice(),
@@ -251,18 +287,18 @@ impl Store for SledStore {
             .revisions
             .insert(revision.number.to_be_bytes().as_slice(), head);
         for (index, change) in revision.changes.iter().enumerate() {
+            let key = change_key(revision.number, index);
+            let change = StoredChange::new(change, &key, revision.number, self.vault())?;
             let value = change.encode_to_vec();
             batches.bytes += value.len();
-            batches
-                .changes
-                .insert(change_key(revision.number, index).as_slice(), value);
+            batches.changes.insert(key.as_slice(), value);
         }
         for (id, record) in commit.records {
             let key = resource_key(id);
             match record {
                 None => batches.resources.remove(key.as_bytes()),
                 Some(record) => {
-                    let value = StoredRecord::from(record).encode_to_vec();
+                    let value = StoredRecord::new(record, &key, self.vault())?.encode_to_vec();
                     batches.resources.insert(key.as_bytes(), value);
                 }
             }
@@ -295,8 +331,9 @@ impl Store for SledStore {
         let head: StoredHead = decode(&head)?;
         let mut changes = Vec::new();
         for entry in self.trees.changes.scan_prefix(key) {
-            let (_, value) = entry?;
-            changes.push(decode(&value)?);
+            let (key, value) = entry?;
+            let change: StoredChange = decode(&value)?;
+            changes.push(change.open(&key, number, self.vault())?);
         }
         if changes.len() as u64 != head.changed {
             // A commit took it out of the log between the two reads, or someone else did worse.

@@ -15,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-fn command(data: &Path) -> Command {
+pub(crate) fn command(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fleetway-xds"));
     command
         .args(["--rest", "127.0.0.1:0", "--xds", "127.0.0.1:0", "--data"])
@@ -42,12 +42,12 @@ async fn start(data: &Path) -> Child {
 }
 
 /// What a program that does not start says.
-async fn ended(mut command: Command) -> Output {
+pub(crate) async fn ended(mut command: Command) -> Output {
     let output = timeout(Duration::from_secs(60), command.output()).await;
     output.expect("it ends").unwrap()
 }
 
-fn rest(data: &Path) -> String {
+pub(crate) fn rest(data: &Path) -> String {
     let text = std::fs::read_to_string(data.join("addresses.json")).unwrap();
     let addresses: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert!(addresses["xds"].is_string());

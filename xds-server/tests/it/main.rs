@@ -15,6 +15,7 @@ mod model;
 mod openapi;
 mod resources;
 mod secrets;
+mod secrets_at_rest;
 mod support;
 mod transactions;
 mod waiting;

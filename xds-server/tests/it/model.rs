@@ -182,7 +182,7 @@ proptest! {
         let mut model = Model::new();
         let mut revision = 0;
         {
-            let store = Arc::new(SledStore::open(dir.path()).unwrap());
+            let store = Arc::new(SledStore::open(dir.path(), None).unwrap());
             let committer = Committer::open(store, keep).unwrap();
             for steps in &all {
                 let transaction = Transaction {
@@ -225,7 +225,7 @@ proptest! {
                 check(&committer, &model, revision);
             }
         }
-        let store = Arc::new(SledStore::open(dir.path()).unwrap());
+        let store = Arc::new(SledStore::open(dir.path(), None).unwrap());
         let committer = Committer::open(store, keep).unwrap();
         check(&committer, &model, revision);
         for number in 1..=revision {

@@ -6,6 +6,7 @@ use fleetway_api::rest::{Code, Problem};
 use fleetway_xds::{
     app::{self, Running},
     config::Config,
+    store::MasterKey,
 };
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::Value;
@@ -37,6 +38,7 @@ pub(crate) fn config(data: &Path) -> Config {
         keep_revisions: 10_000,
         max_body_bytes: 1 << 20,
         drain_timeout: Duration::from_secs(5),
+        master_key: Some(MasterKey::generate().unwrap()),
     }
 }
 

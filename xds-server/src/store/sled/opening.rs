@@ -7,7 +7,7 @@ use super::{
         StoreError,
         files::{LOCK, Mark},
     },
-    FOLDER, FORMAT, FORMAT_KEY,
+    FIRST_FORMAT, FOLDER, FORMAT, FORMAT_KEY,
 };
 
 /// Refuses a directory with files in it that are none of ours, before anything is written to it.
@@ -60,7 +60,7 @@ pub(super) fn check_format(database: &sled::Db, dir: &Path) -> Result<(), StoreE
         .ok()
         .and_then(|text| text.parse().ok());
     match format {
-        Some(FORMAT) => Ok(()),
+        Some(FIRST_FORMAT..=FORMAT) => Ok(()),
         Some(newer) if newer > FORMAT => Err(StoreError::Format(format!(
             "the data in {} was written by a newer fleetway-xds (format {newer}, this one reads {FORMAT}): start that version",
             dir.display()

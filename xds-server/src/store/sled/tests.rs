@@ -82,7 +82,7 @@ fn what_was_committed_is_there_after_reopening() {
     let dir = tempfile::tempdir().unwrap();
     let (a, b) = (cluster("a", 1), cluster("b", 1));
     {
-        let store = SledStore::open(dir.path()).unwrap();
+        let store = SledStore::open(dir.path(), None).unwrap();
         assert_eq!(store.load().unwrap().revision, 0);
         let kept = receipt(10);
         commit(
@@ -94,7 +94,7 @@ fn what_was_committed_is_there_after_reopening() {
         .unwrap();
         commit(&store, &revision(2, 20, 300), &[(a.0, None)], None).unwrap();
     }
-    let store = SledStore::open(dir.path()).unwrap();
+    let store = SledStore::open(dir.path(), None).unwrap();
     let loaded = store.load().unwrap();
     assert_eq!((loaded.revision, loaded.time_ms), (2, 20));
     let epochs = [1, 2, 0].map(|number| loaded.history.position(number).epoch);
@@ -116,7 +116,7 @@ fn what_was_committed_is_there_after_reopening() {
 #[test]
 fn a_commit_for_another_state_is_refused_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let store = SledStore::open(dir.path()).unwrap();
+    let store = SledStore::open(dir.path(), None).unwrap();
     let error = commit(&store, &revision(2, 1, 1), &[cluster("a", 2)], None).unwrap_err();
     assert!(
         matches!(
@@ -136,13 +136,13 @@ fn a_commit_for_another_state_is_refused_and_leaves_nothing() {
 #[test]
 fn large_changes_are_kept() {
     let dir = tempfile::tempdir().unwrap();
-    let store = SledStore::open(dir.path()).unwrap();
+    let store = SledStore::open(dir.path(), None).unwrap();
     let (id, record) = cluster("a", 1);
     let mut record = record.unwrap();
     record.updated_by = "x".repeat(3 << 20);
     commit(&store, &revision(1, 1, 5000), &[(id, Some(record))], None).unwrap();
     drop(store);
-    let store = SledStore::open(dir.path()).unwrap();
+    let store = SledStore::open(dir.path(), None).unwrap();
     assert_eq!(store.load().unwrap().records[0].updated_by.len(), 3 << 20);
     assert_eq!(store.revision(1).unwrap().unwrap().changes.len(), 5000);
 }
@@ -150,7 +150,7 @@ fn large_changes_are_kept() {
 #[test]
 fn receipts_are_kept_for_a_day_and_then_removed_a_few_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
-    let store = SledStore::open(dir.path()).unwrap();
+    let store = SledStore::open(dir.path(), None).unwrap();
     for number in 0..40 {
         store
             .keep(&format!("key {number}"), &receipt(1000))
@@ -192,12 +192,12 @@ fn logged(store: &SledStore) -> Vec<u64> {
 #[test]
 fn revisions_older_than_the_log_is_to_keep_go_with_the_commit() {
     let dir = tempfile::tempdir().unwrap();
-    let store = SledStore::open(dir.path()).unwrap();
+    let store = SledStore::open(dir.path(), None).unwrap();
     for number in 1..=20 {
         commit_keeping(&store, number, 3, 5);
     }
     drop(store);
-    let store = SledStore::open(dir.path()).unwrap();
+    let store = SledStore::open(dir.path(), None).unwrap();
     assert_eq!(store.load().unwrap().revision, 20);
     assert_eq!(logged(&store), [16, 17, 18, 19, 20]);
     assert_eq!(store.trees.changes.len(), 5 * 3);
@@ -208,7 +208,7 @@ fn revisions_older_than_the_log_is_to_keep_go_with_the_commit() {
 #[test]
 fn a_log_that_is_to_keep_much_less_shrinks_a_few_revisions_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
-    let store = SledStore::open(dir.path()).unwrap();
+    let store = SledStore::open(dir.path(), None).unwrap();
     for number in 1..=40 {
         commit_keeping(&store, number, if number == 2 { 500 } else { 1 }, 100);
     }
@@ -226,15 +226,15 @@ fn a_log_that_is_to_keep_much_less_shrinks_a_few_revisions_at_a_time() {
 #[test]
 fn a_directory_written_by_a_newer_program_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let store = SledStore::open(dir.path()).unwrap();
-    store.trees.meta.insert(FORMAT_KEY, b"2").unwrap();
+    let store = SledStore::open(dir.path(), None).unwrap();
+    store.trees.meta.insert(FORMAT_KEY, b"3").unwrap();
     store.trees.meta.flush().unwrap();
     drop(store);
-    let error = SledStore::open(dir.path()).unwrap_err();
+    let error = SledStore::open(dir.path(), None).unwrap_err();
     assert!(matches!(error, StoreError::Format(_)), "{error}");
     assert!(
         error.to_string().ends_with(
-            "was written by a newer fleetway-xds (format 2, this one reads 1): start that version"
+            "was written by a newer fleetway-xds (format 3, this one reads 2): start that version"
         ),
         "{error}"
     );
@@ -244,7 +244,7 @@ fn a_directory_written_by_a_newer_program_is_refused() {
 fn a_store_that_lost_committed_revisions_is_refused_with_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join(FOLDER).join("db");
-    let store = SledStore::open(dir.path()).unwrap();
+    let store = SledStore::open(dir.path(), None).unwrap();
     for number in 1..=12 {
         commit(
             &store,
@@ -267,11 +267,11 @@ fn a_store_that_lost_committed_revisions_is_refused_with_the_remedy() {
     flipped[100] ^= 1;
     for damaged in [&flipped[..], &whole[..whole.len() / 2], &[]] {
         fs::write(&log, damaged).unwrap();
-        let error = SledStore::open(dir.path()).unwrap_err().to_string();
+        let error = SledStore::open(dir.path(), None).unwrap_err().to_string();
         assert!(error.contains("damaged"), "{error}");
     }
     fs::remove_dir_all(dir.path().join(FOLDER)).unwrap();
-    let error = SledStore::open(dir.path()).unwrap_err().to_string();
+    let error = SledStore::open(dir.path(), None).unwrap_err().to_string();
     assert!(
         error.contains("ends at revision 0, but revision 12 was committed")
             && error.contains("Restore the directory from a copy"),
@@ -279,7 +279,7 @@ fn a_store_that_lost_committed_revisions_is_refused_with_the_remedy() {
     );
     fs::remove_file(dir.path().join(Mark::NAME)).unwrap();
     assert_eq!(
-        SledStore::open(dir.path())
+        SledStore::open(dir.path(), None)
             .unwrap()
             .load()
             .unwrap()
@@ -291,8 +291,8 @@ fn a_store_that_lost_committed_revisions_is_refused_with_the_remedy() {
 #[test]
 fn a_directory_open_already_is_refused_with_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
-    let _store = SledStore::open(dir.path()).unwrap();
-    let error = SledStore::open(dir.path()).unwrap_err();
+    let _store = SledStore::open(dir.path(), None).unwrap();
+    let error = SledStore::open(dir.path(), None).unwrap_err();
     assert!(matches!(error, StoreError::Locked(_)), "{error}");
     assert!(
         error.to_string().contains(dir.path().to_str().unwrap())
@@ -305,7 +305,7 @@ fn a_directory_open_already_is_refused_with_the_remedy() {
 fn a_directory_of_something_else_is_refused_and_left_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("holiday.jpg"), b"x").unwrap();
-    let error = SledStore::open(dir.path()).unwrap_err();
+    let error = SledStore::open(dir.path(), None).unwrap_err();
     assert!(matches!(error, StoreError::Format(_)), "{error}");
     assert!(error.to_string().contains("holiday.jpg"), "{error}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
@@ -318,7 +318,7 @@ fn a_sled_database_of_another_program_is_refused() {
     other.insert("some", "thing").unwrap();
     other.flush().unwrap();
     drop(other);
-    let error = SledStore::open(dir.path()).unwrap_err();
+    let error = SledStore::open(dir.path(), None).unwrap_err();
     assert!(
         error.to_string().contains("not written by fleetway-xds"),
         "{error}"

@@ -128,7 +128,7 @@ fn id(resource: &v1::Resource) -> Id {
 impl Server {
     pub(crate) async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
-        let store = SledStore::open(&data.path().join("data")).unwrap();
+        let store = SledStore::open(&data.path().join("data"), None).unwrap();
         // One revision is all the log keeps: what is sent does not depend on it.
         let committer = Committer::open(Arc::new(store), 1).unwrap();
         let fleet = Arc::new(Fleet::default());
