@@ -90,7 +90,7 @@ fn request(url: &str) -> DeltaDiscoveryRequest {
 
 /// A client that has everything.
 fn session(number: u64, snapshot: &Arc<Snapshot>, versions: &HashMap<String, String>) -> Session {
-    let mut session = Session::new(number, snapshot.clone());
+    let mut session = Session::new(number, snapshot.clone()).confidential(true);
     for url in [
         type_url::CLUSTER,
         type_url::ENDPOINTS,

@@ -41,6 +41,8 @@ pub struct Counters {
     pub streams_open: AtomicU64,
     /// Pushes begun.
     pub pushes: AtomicU64,
+    /// Pushes not made since they carry secrets over a connection that others can read.
+    pub withheld: AtomicU64,
     /// Responses acknowledged.
     pub acks: AtomicU64,
     /// Responses refused.
@@ -338,6 +340,7 @@ impl Listed {
         let (now, counted) = (facts.tally, self.counted);
         for (counter, now, counted) in [
             (&counters.pushes, now.pushes, counted.pushes),
+            (&counters.withheld, now.withheld, counted.withheld),
             (&counters.acks, now.acks, counted.acks),
             (&counters.nacks, now.nacks, counted.nacks),
             (

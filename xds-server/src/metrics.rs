@@ -87,6 +87,11 @@ impl Metrics {
                 &streams.pushes,
             ),
             (
+                "fleetway_xds_pushes_withheld_total",
+                "Pushes not made since they carry secrets over a connection that others can read.",
+                &streams.withheld,
+            ),
+            (
                 "fleetway_xds_acks_total",
                 "Responses that clients acknowledged.",
                 &streams.acks,

@@ -64,7 +64,7 @@ impl Protocol {
     }
 
     /// Every cluster it names, with the path of the field that does.
-    pub(super) fn clusters(&self, mut found: impl FnMut(&Name, &dyn Fn() -> String)) {
+    pub(super) fn clusters<'r>(&'r self, mut found: impl FnMut(&'r Name, &dyn Fn() -> String)) {
         match self {
             Self::Http(_) => {}
             Self::Tcp(tcp) => {

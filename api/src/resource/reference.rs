@@ -59,7 +59,7 @@ impl Role {
 
 impl Resource {
     /// Every resource it refers to, with what that has to be and the path of the field that does.
-    pub fn references(&self, mut found: impl FnMut(Role, &Name, &dyn Fn() -> String)) {
+    pub fn references<'r>(&'r self, mut found: impl FnMut(Role, &'r Name, &dyn Fn() -> String)) {
         match self {
             Self::Secret(_) | Self::Cluster(_) => {}
             Self::Endpoints(endpoints) => {

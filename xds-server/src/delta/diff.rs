@@ -6,10 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use fleetway_api::{Kind, Name};
+use fleetway_api::{Kind, Name, Resource};
 
 use super::subscription::{Owed, Subscription, Why};
-use crate::snapshot::{Entry, Snapshot, visible};
+use crate::snapshot::{Entry, LogEntry, Snapshot};
 
 /// What a client may see of one kind: its fleet's resources, as far as it wants them.
 #[derive(Debug, Clone, Copy)]
@@ -27,16 +27,18 @@ impl View<'_> {
     #[must_use]
     pub fn get<'s>(&self, snapshot: &'s Snapshot, name: &str) -> Option<&'s Arc<Entry>> {
         let entry = snapshot.resources().of(self.kind).get(name)?;
-        visible(&entry.resource, self.fleet).then_some(entry)
+        snapshot
+            .visible(&entry.resource, self.fleet)
+            .then_some(entry)
     }
 
     /// Everything the client may see, by name.
-    fn all<'s>(&self, snapshot: &'s Snapshot) -> impl Iterator<Item = &'s Arc<Entry>> {
+    pub(super) fn all<'s>(&self, snapshot: &'s Snapshot) -> impl Iterator<Item = &'s Arc<Entry>> {
         snapshot
             .resources()
             .of(self.kind)
             .values()
-            .filter(|entry| visible(&entry.resource, self.fleet))
+            .filter(|entry| snapshot.visible(&entry.resource, self.fleet))
     }
 }
 
@@ -106,10 +108,15 @@ fn changed_names<'s>(
         return BTreeMap::new();
     }
     if let Some(changes) = new.log().since(base.revision()) {
-        return changes
-            .filter(|change| change.id.kind == view.kind && wanted(&change.id.name))
-            .map(|change| (change.id.name.as_str(), None))
-            .collect();
+        let mut names = BTreeMap::new();
+        for change in changes {
+            touched(view.kind, change, new, |name| {
+                if wanted(name) {
+                    names.insert(name.as_str(), None);
+                }
+            });
+        }
+        return names;
     }
     let mut names = BTreeMap::new();
     let mut before = base.resources().of(view.kind).iter().peekable();
@@ -126,10 +133,36 @@ fn changed_names<'s>(
             Ordering::Greater => (None, after.next()),
             Ordering::Equal => (before.next(), after.next()),
         };
-        let same = matches!((old, now), (Some((_, old)), Some((_, now))) if Arc::ptr_eq(old, now));
+        // A secret may be as it was and yet come or go, with what names it.
+        let same = view.kind != Kind::Secret
+            && matches!((old, now), (Some((_, old)), Some((_, now))) if Arc::ptr_eq(old, now));
         let name = now.or(old).map(|(name, _)| name);
         if let Some(name) = name.filter(|name| !same && wanted(name)) {
             names.insert(name.as_str(), None);
+        }
+    }
+}
+
+/// The resources of `kind` which a client may see otherwise after the change: the one changed, or
+/// the secrets that it names or named.
+fn touched<'s>(
+    kind: Kind,
+    change: &'s LogEntry,
+    new: &'s Snapshot,
+    mut found: impl FnMut(&'s Name),
+) {
+    if change.id.kind == kind {
+        found(&change.id.name);
+    } else if kind == Kind::Secret {
+        let mut named = |resource: &'s Resource| {
+            resource.references(|role, name, _| {
+                if role.kind() == Kind::Secret {
+                    found(name);
+                }
+            });
+        };
+        for entry in change.before.iter().chain(new.get(&change.id)) {
+            named(&entry.resource);
         }
     }
 }

@@ -81,6 +81,8 @@ impl Facts {
 pub struct Tally {
     /// Pushes begun.
     pub pushes: u64,
+    /// Pushes not made since they carry secrets over a connection that others can read.
+    pub withheld: u64,
     /// Responses accepted.
     pub acks: u64,
     /// Responses refused.

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -13,7 +14,22 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::{Sleep, sleep},
 };
-use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
+use tonic::transport::server::{Connected, TcpIncoming};
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer {
+    /// Its address.
+    pub(super) address: Option<SocketAddr>,
+}
+
+impl Peer {
+    /// Whether nobody else can read what is sent to it.
+    pub(super) fn confidential(self) -> bool {
+        let local = |address: SocketAddr| address.ip().to_canonical().is_loopback();
+        self.address.is_some_and(local)
+    }
+}
 
 /// The connections that come in on a socket, each of which has to say something within
 /// `first_bytes`.
@@ -40,10 +56,12 @@ pub(super) struct Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+    fn connect_info(&self) -> Peer {
+        Peer {
+            address: self.stream.peer_addr().ok(),
+        }
     }
 }
 
@@ -100,6 +118,21 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+
+    #[test]
+    fn nobody_else_reads_what_stays_on_the_machine() {
+        for (address, confidential) in [
+            ("127.0.0.1:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("10.0.0.1:1", false),
+            ("[::ffff:10.0.0.1]:1", false),
+        ] {
+            let address = Some(address.parse().unwrap());
+            assert_eq!(Peer { address }.confidential(), confidential, "{address:?}");
+        }
+        assert!(!Peer { address: None }.confidential());
+    }
 
     #[tokio::test]
     async fn a_connection_that_says_nothing_is_given_up() {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use fleetway_api::{Kind, Name, proto::type_url};
 
 use super::subscription::{Owed, Why};
-use crate::snapshot::{Entry, Snapshot, visible};
+use crate::snapshot::{Entry, Snapshot};
 
 /// About how large a response may get, in bytes. One resource larger than that travels alone.
 pub(super) const RESPONSE_SIZE: usize = 1024 * 1024;
@@ -137,7 +137,7 @@ impl Part {
                 let mut last = None;
                 let mut done = true;
                 for (name, entry) in kind.range::<_, Name>((from, Bound::Unbounded)) {
-                    if !visible(&entry.resource, fleet) {
+                    if !snapshot.visible(&entry.resource, fleet) {
                         continue;
                     }
                     if !room.takes(size(entry)) {

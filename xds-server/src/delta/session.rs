@@ -5,6 +5,7 @@
 //! next. A push is taken for delivered when it is acknowledged, not when it is sent.
 
 mod begin;
+mod withhold;
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
@@ -62,6 +63,8 @@ pub struct Session {
     /// Its number, which makes its nonces its own.
     stream: u64,
     nonces: u64,
+    /// Nobody but the client can read what is sent.
+    confidential: bool,
     identity: Option<Identity>,
     announced_barrier: bool,
     snapshot: Arc<Snapshot>,
@@ -91,6 +94,7 @@ impl Session {
         Self {
             stream,
             nonces: 0,
+            confidential: false,
             identity: None,
             announced_barrier: false,
             snapshot,
@@ -106,6 +110,13 @@ impl Session {
             refusal: None,
             tally: Tally::default(),
         }
+    }
+
+    /// The same for a connection that nobody else can read: secrets go over no other.
+    #[must_use]
+    pub const fn confidential(mut self, confidential: bool) -> Self {
+        self.confidential = confidential;
+        self
     }
 
     /// Who the client is, once it said so.
@@ -469,7 +480,7 @@ impl Session {
     /// Begins a push if one is due and none is under way.
     fn advance(&mut self, now_ms: i64) {
         let refused = self.held.is_some_and(|r| self.snapshot.revision() <= r);
-        if self.push.is_some() || (refused && !self.asked) {
+        if self.push.is_some() || (refused && !self.asked) || self.withholds(now_ms) {
             return;
         }
         let push = match self.mode() {

@@ -28,7 +28,7 @@ use tonic::{
 
 use super::{
     codec::{DeltaCodec, Response},
-    incoming::incoming,
+    incoming::{Peer, incoming},
     session::Session,
 };
 use crate::{
@@ -191,10 +191,14 @@ impl StreamingService<DeltaDiscoveryRequest> for Open {
         let mut snapshots = self.0.snapshots.clone();
         let newest = snapshots.borrow_and_update().clone();
         let number = self.0.fleet.next_stream();
-        let stream = Stream {
-            session: Session::new(number, newest),
-            number,
+        let peer = request.extensions().get::<Peer>().copied();
+        let peer = peer.unwrap_or(Peer {
             address: request.remote_addr(),
+        });
+        let stream = Stream {
+            session: Session::new(number, newest).confidential(peer.confidential()),
+            number,
+            address: peer.address,
             fleet: self.0.fleet.clone(),
             listed: None,
         };

@@ -1,6 +1,6 @@
 //! States to test with.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use fleetway_api::{Change, Id, Kind, Name, Resource, proto::v1};
 
@@ -16,9 +16,7 @@ pub(crate) fn message(kind: Kind, name: &str, fleets: &[&str], salt: u64) -> v1:
             name,
             fleets,
             labels,
-            kind: Some(v1::secret::Kind::Ca(v1::CaBundle {
-                certificates: CA.to_owned(),
-            })),
+            kind: Some(v1::secret::Kind::Certificate(CERTIFICATE.clone())),
         }),
         Kind::Cluster => v1::resource::Kind::Cluster(v1::Cluster {
             name,
@@ -58,14 +56,56 @@ pub(crate) fn message(kind: Kind, name: &str, fleets: &[&str], salt: u64) -> v1:
     v1::Resource { kind: Some(kind) }
 }
 
-/// A certificate authority.
-const CA: &str = include_str!("../../../testdata/certificates/ca.pem");
+/// A certificate with its key.
+static CERTIFICATE: LazyLock<v1::Certificate> = LazyLock::new(|| {
+    let made = rcgen::generate_simple_self_signed(["a.example.com".to_owned()]).unwrap();
+    v1::Certificate {
+        chain: made.cert.pem(),
+        private_key: made.signing_key.serialize_pem(),
+        ocsp_response: None,
+    }
+});
 
 /// One change of a test's revision.
 #[derive(Debug, Clone)]
 pub(crate) enum Edit {
     Put(Kind, String, Vec<&'static str>),
+    /// A listener that names these secrets.
+    Naming(String, Vec<&'static str>, Vec<&'static str>),
     Delete(Kind, String),
+}
+
+impl Edit {
+    /// Which resource it changes.
+    pub(crate) fn id(&self) -> Id {
+        let (kind, name) = match self {
+            Self::Put(kind, name, _) | Self::Delete(kind, name) => (*kind, name),
+            Self::Naming(name, ..) => (Kind::Listener, name),
+        };
+        Id::new(kind, Name::new(name).unwrap())
+    }
+
+    /// What is put.
+    fn message(&self, salt: u64) -> Option<v1::Resource> {
+        match self {
+            Self::Delete(..) => None,
+            Self::Put(kind, name, fleets) => Some(message(*kind, name, fleets, salt)),
+            Self::Naming(name, fleets, secrets) => {
+                let mut listener = message(Kind::Listener, name, fleets, salt);
+                if let Some(v1::resource::Kind::Listener(listener)) = &mut listener.kind {
+                    listener.tls = Some(v1::ListenerTls {
+                        certificates: secrets.iter().map(ToString::to_string).collect(),
+                    });
+                }
+                Some(listener)
+            }
+        }
+    }
+}
+
+/// A listener that names these secrets.
+pub(crate) fn naming(name: &str, fleets: &[&'static str], secrets: &[&'static str]) -> Edit {
+    Edit::Naming(name.to_owned(), fleets.to_vec(), secrets.to_vec())
 }
 
 pub(crate) fn put(kind: Kind, name: &str, fleets: &[&'static str]) -> Edit {
@@ -90,22 +130,21 @@ pub(crate) fn try_next(current: &Arc<Snapshot>, edits: &[Edit]) -> Option<Arc<Sn
     let salt = epoch * 1_000_000 + revision;
     let changes = edits
         .iter()
-        .map(|edit| match edit {
-            Edit::Delete(kind, name) => Change::Delete(Id::new(*kind, Name::new(name).unwrap())),
-            Edit::Put(kind, name, fleets) => {
-                let message = message(*kind, name, fleets, salt);
-                let encoded = Encoded::new(&message, name, revision).unwrap();
-                Change::Put(Arc::new(Entry {
-                    resource: Resource::read(message).unwrap(),
-                    data: Stored {
-                        version: revision,
-                        created_ms: time_ms,
-                        updated_ms: time_ms,
-                        updated_by: "test".into(),
-                        encoded,
-                    },
-                }))
-            }
+        .map(|edit| {
+            let Some(message) = edit.message(salt) else {
+                return Change::Delete(edit.id());
+            };
+            let encoded = Encoded::new(&message, edit.id().name.as_str(), revision).unwrap();
+            Change::Put(Arc::new(Entry {
+                resource: Resource::read(message).unwrap(),
+                data: Stored {
+                    version: revision,
+                    created_ms: time_ms,
+                    updated_ms: time_ms,
+                    updated_by: "test".into(),
+                    encoded,
+                },
+            }))
         })
         .collect();
     current.next(revision, time_ms, changes).ok().map(Arc::new)

@@ -14,7 +14,7 @@ use super::{
     input::Faults,
     reply::{document, reply},
 };
-use crate::snapshot::visible;
+use crate::snapshot::reaches;
 
 /// The most entries on a page, and how many there are where the client does not say.
 pub(super) const MAX_PAGE: usize = 1000;
@@ -87,7 +87,7 @@ pub(super) async fn list(kind: Kind, call: Call) -> Result<Response, Failure> {
                 .filter(|entry| {
                     fleet
                         .as_deref()
-                        .is_none_or(|fleet| visible(&entry.resource, fleet))
+                        .is_none_or(|fleet| reaches(&entry.resource, fleet))
                 });
             let on_page: Vec<_> = selected.by_ref().take(size).collect();
             let more = selected.next().is_some();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 pub use change_log::{ChangeLog, LogEntry};
 pub use encoded::{Encoded, frame};
-use fleetway_api::{Change, Id, Rejection, Resource, ResourceSet};
+use fleetway_api::{Change, Id, Kind, Rejection, Resource, ResourceSet};
 pub use history::{Epoch, History, Position};
 
 /// A resource as the server holds it.
@@ -139,10 +139,20 @@ impl Snapshot {
     pub fn get(&self, id: &Id) -> Option<&Arc<Entry>> {
         self.resources.get(id)
     }
+
+    /// Whether a proxy of `fleet` gets the resource, which is one of this state: it goes to the
+    /// fleet and, if it is a secret, something else that the proxy gets refers to it.
+    #[must_use]
+    pub fn visible(&self, resource: &Resource, fleet: &str) -> bool {
+        let concerns = |by: &Id| self.get(by).is_some_and(|by| reaches(&by.resource, fleet));
+        reaches(resource, fleet)
+            && (resource.kind() != Kind::Secret
+                || self.resources.referrers(&resource.id()).any(concerns))
+    }
 }
 
-/// Whether a proxy of `fleet` gets the resource.
+/// Whether the resource goes to `fleet`.
 #[must_use]
-pub fn visible(resource: &Resource, fleet: &str) -> bool {
+pub fn reaches(resource: &Resource, fleet: &str) -> bool {
     resource.common().fleets.contains(fleet)
 }

@@ -50,8 +50,8 @@ impl Session {
         Some(push)
     }
 
-    /// A push that makes before it breaks: clusters and endpoints, what refers to them, and only
-    /// then the removals of the former. A kind with nothing to send is up to date as it is.
+    /// A push that makes before it breaks: secrets, clusters and endpoints, what refers to them,
+    /// and only then the removals of the former. A kind with nothing to send is up to date as it is.
     pub(super) fn begin_stepwise(&mut self, now_ms: i64) -> Option<Push> {
         let new = &self.snapshot;
         let fleet = self.identity.as_ref()?.fleet.as_str();
@@ -68,7 +68,7 @@ impl Session {
             }
             let mut part =
                 Part::new(kind, delta.all, delta.upserts, answer).and_removed(delta.absent);
-            if matches!(kind, Kind::Cluster | Kind::Endpoints) {
+            if matches!(kind, Kind::Secret | Kind::Cluster | Kind::Endpoints) {
                 last.push(Part::new(kind, false, Vec::new(), false).and_removed(delta.removed));
             } else {
                 part = part.and_removed(delta.removed);

@@ -18,6 +18,7 @@ use crate::delta::{
 use crate::snapshot::Epoch;
 
 mod model;
+mod secrets;
 
 const C: Kind = Kind::Cluster;
 const E: Kind = Kind::Endpoints;

@@ -8,9 +8,9 @@ use prost::Message as _;
 use super::*;
 use crate::delta::{
     subscription::WILDCARD,
-    testing::{Edit, try_next},
+    testing::{Edit, naming, try_next},
 };
-use crate::snapshot::{Epoch, visible};
+use crate::snapshot::Epoch;
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const FLEETS: [&[&str]; 4] = [&[], &["a"], &["b"], &["a", "b"]];
@@ -36,9 +36,12 @@ fn kinds() -> impl Strategy<Value = Kind> {
 
 fn edits() -> impl Strategy<Value = Edit> {
     let names = || prop::sample::select(NAMES.to_vec());
+    let fleets = || prop::sample::select(FLEETS.to_vec());
     prop_oneof![
-        3 => (kinds(), names(), prop::sample::select(FLEETS.to_vec()))
-            .prop_map(|(kind, name, fleets)| put(kind, name, fleets)),
+        3 => (kinds(), names(), fleets()).prop_map(|(kind, name, fleets)| put(kind, name, fleets)),
+        2 => (names(), fleets()).prop_map(|(name, fleets)| put(Kind::Secret, name, fleets)),
+        3 => (names(), fleets(), prop::sample::subsequence(NAMES.to_vec(), 1..3))
+            .prop_map(|(name, fleets, secrets)| naming(name, fleets, &secrets)),
         2 => (kinds(), names()).prop_map(|(kind, name)| delete(kind, name)),
     ]
 }
@@ -198,7 +201,7 @@ impl World {
             ..Client::default()
         };
         let mut world = Self {
-            session: Session::new(0, snapshot.clone()),
+            session: Session::new(0, snapshot.clone()).confidential(true),
             snapshot,
             streams: 0,
             client,
@@ -211,7 +214,7 @@ impl World {
 
     fn connect(&mut self) {
         self.streams += 1;
-        self.session = Session::new(self.streams, self.snapshot.clone());
+        self.session = Session::new(self.streams, self.snapshot.clone()).confidential(true);
         self.to_client.clear();
         self.to_server = self.client.greet().into();
     }
@@ -219,11 +222,7 @@ impl World {
     fn commit(&mut self, edits: &[Edit]) {
         let mut seen = BTreeSet::new();
         let mut edits = edits.to_vec();
-        edits.retain(|edit| {
-            seen.insert(match edit {
-                Edit::Put(kind, name, _) | Edit::Delete(kind, name) => (*kind, name.clone()),
-            })
-        });
+        edits.retain(|edit| seen.insert(edit.id()));
         if let Some(next) = try_next(&self.snapshot, &edits) {
             self.snapshot = next;
             self.session.on_snapshot(self.snapshot.clone(), 0);
@@ -299,13 +298,28 @@ impl World {
         panic!("does not come to rest");
     }
 
+    /// Whether a listener of the client's fleet names the secret.
+    fn named(&self, secret: &str) -> bool {
+        let listeners = self.snapshot.resources().of(Kind::Listener).values();
+        let listeners = listeners.filter_map(|entry| match &entry.resource {
+            fleetway_api::Resource::Listener(listener) => Some(listener),
+            _ => None,
+        });
+        listeners
+            .filter(|listener| listener.common.fleets.contains("a"))
+            .filter_map(|listener| listener.tls.as_ref())
+            .any(|tls| tls.certificates.iter().any(|name| name.as_str() == secret))
+    }
+
     fn expected(&self) -> BTreeMap<(Kind, String), Resource> {
         self.snapshot
             .resources()
             .iter()
             .filter(|entry| {
                 let name = entry.resource.name().as_str();
-                visible(&entry.resource, "a") && self.client.wants(entry.resource.kind(), name)
+                let goes = entry.resource.common().fleets.contains("a");
+                let shown = entry.resource.kind() != Kind::Secret || self.named(name);
+                goes && shown && self.client.wants(entry.resource.kind(), name)
             })
             .map(|entry| {
                 let resource = Resource::decode(entry.data.encoded.frame().clone()).unwrap();
@@ -313,6 +327,38 @@ impl World {
             })
             .collect()
     }
+}
+
+#[test]
+fn a_walk_over_secrets_meets_listeners_that_name_them() {
+    let mut world = World::new(true);
+    world.commit(&[
+        put(Kind::Secret, "a", &[]),
+        put(Kind::Secret, "b", &["b"]),
+        put(Kind::Secret, "c", &[]),
+        naming("a", &["a"], &["a"]),
+        naming("b", &["b"], &["a", "b", "c"]),
+    ]);
+    world.settle();
+    let held = |world: &World| {
+        let held = world.client.held.keys();
+        held.filter(|(kind, _)| *kind == Kind::Secret)
+            .map(|(_, name)| name.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(held(&world), ["a"]);
+    world.commit(&[naming("a", &["a"], &["c"])]);
+    world.settle();
+    assert_eq!(held(&world), ["c"]);
+    world.commit(&[naming("b", &["a", "b"], &["a"])]);
+    world.settle();
+    assert_eq!(held(&world), ["a", "c"]);
+    world.commit(&[
+        delete(Kind::Listener, "a"),
+        put(Kind::Listener, "b", &["a"]),
+    ]);
+    world.settle();
+    assert!(held(&world).is_empty());
 }
 
 proptest! {
