@@ -3,9 +3,10 @@
 use std::{
     fmt::Write as _,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::UNIX_EPOCH,
 };
 
-use fleetway_api::Kind;
+use fleetway_api::{Kind, Resource};
 use http::StatusCode;
 
 use crate::{fleet::Counters, snapshot::Snapshot};
@@ -59,6 +60,18 @@ impl Metrics {
         for kind in Kind::ALL {
             let count = snapshot.resources().of(kind).len();
             let _ = writeln!(text, "{name}{{kind=\"{kind}\"}} {count}");
+        }
+        let name = "fleetway_certificate_expiry_timestamp_seconds";
+        let help = "When the first certificate of a secret to expire does, in seconds since 1970.";
+        head(&mut text, name, "gauge", help);
+        for entry in snapshot.resources().of(Kind::Secret).values() {
+            if let Resource::Secret(secret) = &entry.resource
+                && let Some(expires) = secret.first_expiry()
+            {
+                let since = expires.duration_since(UNIX_EPOCH).unwrap_or_default();
+                let secret = &secret.common.name;
+                let _ = writeln!(text, "{name}{{secret=\"{secret}\"}} {}", since.as_secs());
+            }
         }
         let name = "fleetway_xds_commits_total";
         let help = "Revisions committed since the start.";

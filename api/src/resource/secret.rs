@@ -97,6 +97,12 @@ impl Secret {
         }
     }
 
+    /// Until when all of them count.
+    #[must_use]
+    pub fn first_expiry(&self) -> Option<SystemTime> {
+        self.facts().iter().map(|facts| facts.not_after).min()
+    }
+
     /// Every certificate in it that is past its time, as faults. Asked where a secret is written;
     /// one that expires later stays what it is, and where it is in use it goes on being shown.
     #[must_use]

@@ -114,6 +114,15 @@ async fn what_has_expired_is_not_taken_and_what_expires_later_stays() {
 }
 
 #[tokio::test]
+async fn metrics_tell_when_each_secret_expires() {
+    let issued = Authority::new().issue("a.example.com", 2999);
+    let server = with_secret(&issued).await;
+    let text = server.get("/metrics").await.ok().text;
+    let line = "fleetway_certificate_expiry_timestamp_seconds{secret=\"web\"} 32503593600\n";
+    assert!(text.contains(line), "{text}");
+}
+
+#[tokio::test]
 async fn no_error_quotes_a_key_wherever_it_stands() {
     let issued = Authority::new().issue("a.example.com", 2999);
     let server = Server::start().await;

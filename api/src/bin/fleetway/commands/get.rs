@@ -1,5 +1,7 @@
 //! `get`: resources, nodes and revisions.
 
+use std::time::{Duration, SystemTime};
+
 use fleetway_api::{
     CertificateFacts, Kind,
     client::{Client, Selection},
@@ -37,7 +39,7 @@ pub(crate) async fn run(client: &Client, args: &Get, output: &mut Output) -> any
 fn kind(text: &str) -> anyhow::Result<Kind> {
     text.parse().map_err(|_| {
         anyhow::anyhow!(
-            "unknown kind \"{text}\": write listeners, routes, clusters, endpoints, all, nodes or revisions"
+            "unknown kind \"{text}\": write listeners, routes, clusters, endpoints, secrets, all, nodes or revisions"
         )
     })
 }
@@ -242,8 +244,23 @@ fn secret(item: &Value) -> [String; 2] {
         }
     });
     let first_to_expire = facts.iter().min_by_key(|facts| facts.not_after);
-    let expires = first_to_expire.map_or_else(String::new, CertificateFacts::not_after_text);
+    let expires =
+        first_to_expire.map_or_else(String::new, |first| expiry(first, SystemTime::now()));
     [format!("{what} {names}"), expires]
+}
+
+/// How soon what expires is pointed out.
+const SOON: Duration = Duration::from_secs(30 * DAY);
+const DAY: u64 = 24 * 3600;
+
+/// Until when it counts, and whether that is over, or soon.
+fn expiry(facts: &CertificateFacts, now: SystemTime) -> String {
+    let until = facts.not_after_text();
+    match facts.not_after.duration_since(now) {
+        Err(_) => format!("{until} EXPIRED"),
+        Ok(left) if left < SOON => format!("{until} in {}d", left.as_secs() / DAY),
+        Ok(_) => until,
+    }
 }
 
 fn endpoints(item: &Value) -> String {
@@ -351,4 +368,27 @@ fn text(item: &Value, path: &str) -> String {
         .and_then(Value::as_str)
         .unwrap_or_default()
         .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_expired_or_does_soon_is_pointed_out() {
+        let ca = include_str!("../../../../../testdata/certificates/ca.pem");
+        let facts = CertificateFacts::read_all(ca).remove(0);
+        let until = facts.not_after_text();
+        let at = |days: u64| {
+            expiry(
+                &facts,
+                facts.not_after - Duration::from_secs(days * DAY + 1),
+            )
+        };
+        assert_eq!(at(31), until);
+        assert_eq!(at(29), format!("{until} in 29d"));
+        assert_eq!(at(0), format!("{until} in 0d"));
+        let after = facts.not_after + Duration::from_secs(1);
+        assert_eq!(expiry(&facts, after), format!("{until} EXPIRED"));
+    }
 }
