@@ -67,9 +67,18 @@ impl Client {
     /// # Errors
     /// When that is no HTTP address.
     pub fn new(address: &str) -> Result<Self, ClientError> {
+        Self::new_believing(address, None)
+    }
+
+    /// The same for a server at `https://…` whose certificate is issued by one of these
+    /// authorities, in PEM; `None`: by one the system believes.
+    ///
+    /// # Errors
+    /// When that is no HTTP address, or there are no authorities in the text.
+    pub fn new_believing(address: &str, authorities: Option<&[u8]>) -> Result<Self, ClientError> {
         let refuse = |reason: &str| ClientError::Address {
             address: address.to_owned(),
-            reason: format!("{reason}: write http://HOST:PORT"),
+            reason: format!("{reason}: write http://HOST:PORT or https://HOST:PORT"),
         };
         let text = if address.contains("://") {
             address.to_owned()
@@ -78,8 +87,7 @@ impl Client {
         };
         let base = Url::parse(&text).map_err(|error| refuse(&error.to_string()))?;
         match base.scheme() {
-            "http" => {}
-            "https" => return Err(refuse("https is not supported")),
+            "http" | "https" => {}
             other => return Err(refuse(&format!("{other} is not supported"))),
         }
         if base.query().is_some() || base.fragment().is_some() {
@@ -91,6 +99,13 @@ impl Client {
         // A proxy of the environment is for the way out, not for this machine.
         if is_loopback(&base) {
             builder = builder.no_proxy();
+        }
+        if let Some(pem) = authorities {
+            let believed = reqwest::Certificate::from_pem_bundle(pem).unwrap_or_default();
+            if believed.is_empty() {
+                return Err(ClientError::Authorities);
+            }
+            builder = builder.tls_certs_only(believed);
         }
         let http = builder.build().map_err(|error| refuse(&chain(&error)))?;
         Ok(Self {
@@ -502,9 +517,11 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_with_the_remedy() {
-        for address in ["", "https://a", "ftp://a", "http://a?b", "http://"] {
+        for address in ["", "ftp://a", "http://a?b", "http://"] {
             let error = Client::new(address).unwrap_err().to_string();
             assert!(error.contains("write http://HOST:PORT"), "{error}");
         }
+        let error = Client::new_believing("https://a", Some(b"none")).unwrap_err();
+        assert!(error.to_string().contains("no authorities"), "{error}");
     }
 }

@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{self, Admin},
-    config::{Config, ConfigSource},
+    config::{Config, ConfigSource, TrustFiles},
     runtime::{Addresses, Runtime},
     state::StateFolder,
-    xds::{self, Node, Source, Status},
+    xds::{self, Node, Servers, Source, Status, Trust},
 };
 
 /// Runs a proxy until `stop`, then lets what is in flight finish.
@@ -84,8 +84,12 @@ fn source(config: &Config) -> anyhow::Result<Source> {
             folder: folder.clone(),
             fleet,
         },
-        ConfigSource::Servers { addresses, node_id } => Source::Servers {
-            servers: addresses.parse().context("xds")?,
+        ConfigSource::Servers {
+            addresses,
+            node_id,
+            trust,
+        } => Source::Servers {
+            servers: Servers::read(addresses, trust.clone().map(trusting)).context("xds")?,
             node: Node {
                 id: node_id.as_str().into(),
                 fleet,
@@ -93,6 +97,13 @@ fn source(config: &Config) -> anyhow::Result<Source> {
             state: config.state.clone(),
         },
     })
+}
+
+fn trusting(files: TrustFiles) -> Trust {
+    Trust {
+        authorities: files.authorities,
+        identity: files.identity,
+    }
 }
 
 /// Keeps `addresses.json` as things are until the state folder is to be `left`.

@@ -34,9 +34,21 @@ pub struct Arguments {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields, default)]
 pub struct Source {
-    /// Management servers, http://HOST:PORT, separated by commas; one of them is used at a time
+    /// Management servers, http://HOST:PORT or https://…, separated by commas; one of them is used at a time
     #[arg(long, value_name = "URL[,URL]")]
     xds: Option<String>,
+
+    /// Authorities in PEM: one of them issued the certificate of a server at https://…
+    #[arg(long, value_name = "FILE")]
+    xds_ca: Option<PathBuf>,
+
+    /// This proxy's certificate chain in PEM, for servers that ask for one
+    #[arg(long, value_name = "FILE")]
+    xds_cert: Option<PathBuf>,
+
+    /// The key of that certificate in PEM
+    #[arg(long, value_name = "FILE")]
+    xds_key: Option<PathBuf>,
 
     /// Serve the resource files of this folder instead of a server's configuration
     #[arg(long, value_name = "DIR", conflicts_with = "xds")]
@@ -104,7 +116,18 @@ pub enum ConfigSource {
         addresses: String,
         /// The node's id.
         node_id: String,
+        /// What TLS to them needs.
+        trust: Option<TrustFiles>,
     },
+}
+
+/// The files TLS to management servers needs.
+#[derive(Debug, Clone)]
+pub struct TrustFiles {
+    /// Authorities whose certificates are believed.
+    pub authorities: PathBuf,
+    /// This proxy's certificate chain and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 impl Config {
@@ -119,6 +142,7 @@ impl Config {
 
     fn read(file: Option<&Path>, flags: &Source) -> anyhow::Result<Self> {
         let all = bootstrap::read(file, ENV_PREFIX, flags)?;
+        let trust = trust(all.xds_ca, all.xds_cert, all.xds_key)?;
         let source = match (all.resources, all.xds) {
             (None, None) => bail!(
                 "xds: no source of configuration: give --xds http://HOST:PORT or --resources DIR"
@@ -133,6 +157,7 @@ impl Config {
                     .node_id
                     .filter(|id| !id.is_empty())
                     .context("node_id: is missing: give --node-id, a name of this proxy's own")?,
+                trust,
             },
         };
         let workers = all.workers.unwrap_or_default();
@@ -160,6 +185,27 @@ impl Config {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n,
         }
+    }
+}
+
+fn trust(
+    authorities: Option<PathBuf>,
+    chain: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> anyhow::Result<Option<TrustFiles>> {
+    let identity = match (chain, key) {
+        (None, None) => None,
+        (Some(chain), Some(key)) => Some((chain, key)),
+        (Some(_), None) => bail!("xds_key: is missing: give --xds-key with --xds-cert"),
+        (None, Some(_)) => bail!("xds_cert: is missing: give --xds-cert with --xds-key"),
+    };
+    match authorities {
+        Some(authorities) => Ok(Some(TrustFiles {
+            authorities,
+            identity,
+        })),
+        None if identity.is_some() => bail!("xds_ca: is missing: give --xds-ca with --xds-cert"),
+        None => Ok(None),
     }
 }
 
@@ -202,6 +248,16 @@ mod tests {
                 "resources: cannot go with xds",
             ),
             ("xds: http://10.0.0.1:1\n", &[], "node_id: is missing"),
+            (
+                "xds: https://10.0.0.1:1\nxds_cert: a\n",
+                &[],
+                "xds_key: is missing",
+            ),
+            (
+                "xds: https://10.0.0.1:1\nxds_cert: a\nxds_key: a\n",
+                &[],
+                "xds_ca: is missing",
+            ),
             ("fleets: a\n", folder, "proxy.yaml: fleets: unknown field"),
             ("fleet: A B\n", folder, "fleet: "),
             ("workers: 2000\n", folder, "workers: must be at most 1024"),

@@ -23,6 +23,7 @@ use crate::{
     metrics::Metrics,
     rest,
     store::{SledStore, write_atomically},
+    tls::Tls,
 };
 
 /// A server that runs.
@@ -49,6 +50,12 @@ struct Addresses {
 /// # Errors
 /// When the store cannot be opened or an address cannot be bound.
 pub async fn start(config: &Config) -> anyhow::Result<Running> {
+    let tls = config
+        .tls
+        .as_ref()
+        .map(Tls::load)
+        .transpose()?
+        .map(Arc::new);
     let data = config.data.clone();
     let keep_revisions = config.keep_revisions;
     let master_key = config.master_key.clone();
@@ -76,6 +83,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
             rest_socket,
             router,
             rest::Limits::default(),
+            tls.clone(),
             stopping.clone(),
         );
         async move {
@@ -83,6 +91,10 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
             Ok(())
         }
     });
+    if let Some(tls) = &tls {
+        tokio::spawn(tls.clone().follow(stopping.clone()));
+    }
+    let secure = tls.is_some();
     let xds_task = tokio::spawn({
         let snapshots = app.committer.subscribe();
         // Streams end at once: there is nothing in flight to wait for as long as for requests.
@@ -92,6 +104,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
             snapshots,
             fleet,
             options,
+            tls,
             stopping.cancelled_owned(),
         );
         async move { service.await.context("serving discovery streams") }
@@ -108,7 +121,7 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         );
     }
     let revision = app.committer.snapshot().revision();
-    tracing::info!(rest = %rest_address, xds = %xds_address, data = %config.data.display(), revision, "serving");
+    tracing::info!(rest = %rest_address, xds = %xds_address, data = %config.data.display(), revision, tls = secure, "serving");
     app.ready.store(true, Ordering::Release);
     Ok(Running {
         rest: rest_address,

@@ -12,6 +12,9 @@
 //! | `drain_timeout` | `--drain-timeout` | `FLEETWAY_XDS_DRAIN_TIMEOUT` |
 //! | `master_key_file` | `--master-key-file` | `FLEETWAY_XDS_MASTER_KEY_FILE` |
 //! | `master_key` | | `FLEETWAY_XDS_MASTER_KEY` |
+//! | `tls_cert` | `--tls-cert` | `FLEETWAY_XDS_TLS_CERT` |
+//! | `tls_key` | `--tls-key` | `FLEETWAY_XDS_TLS_KEY` |
+//! | `tls_client_ca` | `--tls-client-ca` | `FLEETWAY_XDS_TLS_CLIENT_CA` |
 //!
 //! Variables of the other programs (`FLEETWAY_PROXY_…`, `FLEETWAY_SERVER`) are none of ours.
 
@@ -27,7 +30,7 @@ use fleetway_api::{bootstrap, proto};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::store::MasterKey;
+use crate::{store::MasterKey, tls};
 
 /// What the names of our environment variables begin with.
 pub const ENV_PREFIX: &str = "FLEETWAY_XDS_";
@@ -51,6 +54,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// What secrets are kept under; none are taken without it.
     pub master_key: Option<MasterKey>,
+    /// The certificates both sockets are served with; in the clear without.
+    pub tls: Option<tls::Files>,
 }
 
 /// A master key as text. Shown nowhere, wiped when dropped.
@@ -101,6 +106,15 @@ pub struct Source {
     master_key_file: Option<PathBuf>,
     #[arg(skip)]
     master_key: Option<KeyText>,
+    /// The server's certificate chain in PEM: REST and streams are then served over TLS
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The key of the certificate in PEM
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Authorities in PEM: who opens a stream must show a certificate of one of them
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
 }
 
 impl Config {
@@ -116,6 +130,16 @@ impl Config {
             );
         };
         let master_key = master_key(all.master_key_file.as_deref(), all.master_key.as_ref())?;
+        let tls = match (all.tls_cert, all.tls_key, all.tls_client_ca) {
+            (None, None, None) => None,
+            (Some(cert), Some(key), client_ca) => Some(tls::Files {
+                cert,
+                key,
+                client_ca,
+            }),
+            (None, ..) => bail!("tls_cert: is missing: give --tls-cert and --tls-key"),
+            (_, None, _) => bail!("tls_key: is missing: give --tls-cert and --tls-key"),
+        };
         let drain_timeout = all.drain_timeout.map(Duration::try_from).transpose()?;
         Ok(Self {
             data,
@@ -126,6 +150,7 @@ impl Config {
             max_body_bytes: all.max_body_bytes.unwrap_or(64 << 20),
             drain_timeout: drain_timeout.unwrap_or(Duration::from_secs(30)),
             master_key,
+            tls,
         })
     }
 }

@@ -12,3 +12,4 @@ pub mod metrics;
 pub mod rest;
 pub mod snapshot;
 pub mod store;
+pub mod tls;

@@ -20,6 +20,9 @@ pub enum ClientError {
     /// The name of the author cannot be sent.
     #[error("\"{0}\" cannot be the name of an author: leave control characters out")]
     Author(String),
+    /// The text with authorities has none.
+    #[error("there are no authorities to believe: give certificates in PEM")]
+    Authorities,
     /// The server refused the request.
     #[error("{0}")]
     Problem(Box<Problem>),

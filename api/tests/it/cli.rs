@@ -226,7 +226,7 @@ fn wrong_usage_exits_with_1() {
         &["apply", "-f", "x", "--wait-nodes", "all"],
         &["apply", "-f", "x", "--wait", "--wait-nodes", "0%"],
         &["--timeout", "0s", "status"],
-        &["--server", "https://a", "status"],
+        &["--server", "ftp://a", "status"],
         &["--author", "a\nb", "status"],
     ] {
         let run = fleetway(args);

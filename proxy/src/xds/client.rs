@@ -25,7 +25,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 
 use super::{
     Applier,
@@ -33,6 +33,7 @@ use super::{
     held::Held,
     push::Push,
     session::{Action, Node, Session, join},
+    trust::{Trust, Unreadable},
 };
 use crate::snapshot::{Apply, Origin};
 
@@ -63,6 +64,8 @@ pub struct Servers(Vec<Server>);
 struct Server {
     address: Arc<str>,
     endpoint: Endpoint,
+    /// For a server that is reached over TLS.
+    trust: Option<Arc<Trust>>,
 }
 
 /// An address that cannot be one of a management server.
@@ -79,30 +82,46 @@ impl FromStr for Servers {
     type Err = AddressError;
 
     fn from_str(list: &str) -> Result<Self, Self::Err> {
+        Self::read(list, None)
+    }
+}
+
+impl Servers {
+    /// Reads a list in which `https://…` is reached with what `trust` has.
+    ///
+    /// # Errors
+    /// When an address is none, or over TLS and there is nothing to trust.
+    pub fn read(list: &str, trust: Option<Trust>) -> Result<Self, AddressError> {
+        let trust = trust.map(Arc::new);
         list.split(',')
-            .map(|address| Server::parse(address.trim()))
+            .map(|address| Server::parse(address.trim(), trust.as_ref()))
             .collect::<Result<_, _>>()
             .map(Self)
     }
 }
 
 impl Server {
-    fn parse(address: &str) -> Result<Self, AddressError> {
+    fn parse(address: &str, trust: Option<&Arc<Trust>>) -> Result<Self, AddressError> {
         let fault = |reason| AddressError {
             address: address.to_owned(),
             reason,
         };
-        let form = "write http://HOST:PORT";
+        let form = "write http://HOST:PORT or https://HOST:PORT";
         let uri: Uri = address.parse().map_err(|_| fault(form))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                return Err(fault("TLS to the server is not supported, write http://"));
+        let trust = match (uri.scheme_str(), trust) {
+            (Some("http"), _) => None,
+            (Some("https"), Some(trust)) => Some(trust.clone()),
+            (Some("https"), None) => {
+                return Err(fault(
+                    "over TLS it has to be told whom to believe: give --xds-ca FILE",
+                ));
             }
             _ => return Err(fault(form)),
-        }
+        };
         if uri.port_u16().is_none_or(|port| port == 0) {
-            return Err(fault("the port is missing: write http://HOST:PORT"));
+            return Err(fault(
+                "the port is missing: write http://HOST:PORT or https://HOST:PORT",
+            ));
         }
         if uri.host().is_none_or(str::is_empty) || !matches!(uri.path(), "" | "/") {
             return Err(fault(form));
@@ -123,7 +142,16 @@ impl Server {
         Ok(Self {
             address: address.into(),
             endpoint,
+            trust,
         })
+    }
+
+    async fn connect(&self) -> Result<Channel, StreamError> {
+        let Some(trust) = &self.trust else {
+            return Ok(self.endpoint.connect().await?);
+        };
+        let endpoint = self.endpoint.clone().tls_config(trust.read().await?)?;
+        Ok(endpoint.connect().await?)
     }
 }
 
@@ -132,6 +160,8 @@ impl Server {
 enum StreamError {
     #[error("cannot connect: {}", chain(.0))]
     Connect(#[from] tonic::transport::Error),
+    #[error(transparent)]
+    Trust(#[from] Unreadable),
     #[error("the stream failed: {}", describe(.0))]
     Status(#[from] tonic::Status),
     #[error("the server closed the stream")]
@@ -237,7 +267,7 @@ impl<'a, A: Apply + Sync> Stream<'a, A> {
         &mut self,
         applying: &mut Option<Applying<'a>>,
     ) -> Result<std::convert::Infallible, StreamError> {
-        let channel = self.server.endpoint.connect().await?;
+        let channel = self.server.connect().await?;
         let mut client =
             AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(MAX_RESPONSE);
         let (mut session, first) = Session::start(self.node, self.held.clone());
@@ -403,10 +433,15 @@ mod tests {
         ] {
             assert!(bad.parse::<Servers>().is_err(), "{bad}");
         }
+        let trust = Trust {
+            authorities: "ca.pem".into(),
+            identity: None,
+        };
+        assert!(Servers::read("https://a:1,http://b:1", Some(trust)).is_ok());
         let error = "http://a:1,ftp://b:2".parse::<Servers>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "\"ftp://b:2\" is no address of a management server: write http://HOST:PORT"
+            "\"ftp://b:2\" is no address of a management server: write http://HOST:PORT or https://HOST:PORT"
         );
     }
 }

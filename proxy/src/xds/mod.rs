@@ -15,6 +15,7 @@ mod session;
 mod status;
 #[cfg(test)]
 mod testing;
+mod trust;
 
 use std::{
     io,
@@ -32,6 +33,7 @@ pub use self::{
     last_good::FILE_NAME as LAST_GOOD_FILE,
     session::{BARRIER_FEATURE, Node},
     status::{Connection, Problem, Report, Served, Status},
+    trust::Trust,
 };
 use self::{held::Candidate, last_good::Saved, session::join};
 use crate::snapshot::{Apply, Origin, Update};

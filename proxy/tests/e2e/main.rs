@@ -18,5 +18,6 @@ mod listeners;
 mod protection;
 mod readme;
 mod refusal;
+mod secrets;
 mod support;
 mod tls;

@@ -4,53 +4,99 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, future::ready};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    time::{Sleep, sleep},
+    time::{Sleep, sleep, timeout},
 };
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::either::Either;
 use tonic::transport::server::{Connected, TcpIncoming};
+
+use crate::tls::Tls;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer {
     /// Its address.
     pub(super) address: Option<SocketAddr>,
+    /// Whether it is connected over TLS.
+    pub(super) tls: bool,
 }
 
 impl Peer {
     /// Whether nobody else can read what is sent to it.
     pub(super) fn confidential(self) -> bool {
         let local = |address: SocketAddr| address.ip().to_canonical().is_loopback();
-        self.address.is_some_and(local)
+        self.tls || self.address.is_some_and(local)
     }
 }
 
+/// How many handshakes there are at once; more wait for one to end.
+const HANDSHAKES: usize = 256;
+
 /// The connections that come in on a socket, each of which has to say something within
-/// `first_bytes`.
+/// `first_bytes`, and with `tls` to end its handshake by then.
 pub(super) fn incoming(
     listener: TcpListener,
     first_bytes: Duration,
+    tls: Option<Arc<Tls>>,
 ) -> impl Stream<Item = io::Result<Connection>> {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    incoming.map(move |stream| {
-        Ok(Connection {
-            stream: stream?,
-            silence: Some(Box::pin(sleep(first_bytes))),
-        })
-    })
+    let greeted = move |stream: io::Result<TcpStream>| {
+        let tls = tls.clone();
+        async move { greet(stream?, tls, first_bytes).await }
+    };
+    incoming
+        .map(greeted)
+        .buffer_unordered(HANDSHAKES)
+        .filter_map(|connection| ready(connection.transpose()))
+}
+
+/// The connection, once its handshake is over if it is to have one. One that fails is no fault of
+/// the socket.
+async fn greet(
+    stream: TcpStream,
+    tls: Option<Arc<Tls>>,
+    first_bytes: Duration,
+) -> io::Result<Option<Connection>> {
+    let peer = Peer {
+        address: stream.peer_addr().ok(),
+        tls: tls.is_some(),
+    };
+    let stream = match tls {
+        None => Either::Left(stream),
+        Some(tls) => {
+            let handshake = TlsAcceptor::from(tls.xds()).accept(stream);
+            match timeout(first_bytes, handshake).await {
+                Ok(Ok(stream)) => Either::Right(Box::new(stream)),
+                Ok(Err(error)) => {
+                    tracing::warn!(address = ?peer.address, %error, "a handshake failed");
+                    return Ok(None);
+                }
+                Err(_) => return Ok(None),
+            }
+        }
+    };
+    Ok(Some(Connection {
+        stream,
+        peer,
+        silence: Some(Box::pin(sleep(first_bytes))),
+    }))
 }
 
 /// A connection. Reading fails if its first bytes do not come in time; what follows is watched
 /// over by HTTP/2's pings.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Either<TcpStream, Box<TlsStream<TcpStream>>>,
+    peer: Peer,
     /// Gone once something came.
     silence: Option<Pin<Box<Sleep>>>,
 }
@@ -59,9 +105,7 @@ impl Connected for Connection {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        Peer {
-            address: self.stream.peer_addr().ok(),
-        }
+        self.peer
     }
 }
 
@@ -129,16 +173,17 @@ mod tests {
             ("[::ffff:10.0.0.1]:1", false),
         ] {
             let address = Some(address.parse().unwrap());
-            assert_eq!(Peer { address }.confidential(), confidential, "{address:?}");
+            let peer = |tls| Peer { address, tls };
+            assert_eq!(peer(false).confidential(), confidential, "{address:?}");
+            assert!(peer(true).confidential());
         }
-        assert!(!Peer { address: None }.confidential());
     }
 
     #[tokio::test]
     async fn a_connection_that_says_nothing_is_given_up() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut incoming = Box::pin(incoming(listener, Duration::from_millis(20)));
+        let mut incoming = Box::pin(incoming(listener, Duration::from_millis(20), None));
         let _silent = TcpStream::connect(address).await.unwrap();
         let mut connection = incoming.next().await.unwrap().unwrap();
         let error = connection.read_u8().await.unwrap_err();

@@ -34,6 +34,7 @@ use super::{
 use crate::{
     fleet::{Fleet, Listed, now_ms},
     snapshot::Snapshot,
+    tls::Tls,
 };
 
 /// The largest request that is read: a client that comes back names every resource it has.
@@ -86,7 +87,8 @@ pub fn router(snapshots: watch::Receiver<Arc<Snapshot>>, fleet: Arc<Fleet>) -> R
     Routes::new(Discovery::new(snapshots, fleet, CancellationToken::new()))
 }
 
-/// Serves the discovery service until `shutdown`; then tells every client to go elsewhere.
+/// Serves the discovery service until `shutdown`, over TLS if `tls` is given; then tells every
+/// client to go elsewhere.
 ///
 /// # Errors
 /// When the listener fails.
@@ -95,6 +97,7 @@ pub async fn serve(
     snapshots: watch::Receiver<Arc<Snapshot>>,
     fleet: Arc<Fleet>,
     options: Options,
+    tls: Option<Arc<Tls>>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), tonic::transport::Error> {
     let closing = CancellationToken::new();
@@ -106,7 +109,7 @@ pub async fn serve(
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .add_service(discovery)
         .serve_with_incoming_shutdown(
-            incoming(listener, options.first_bytes),
+            incoming(listener, options.first_bytes, tls),
             closing.clone().cancelled_owned(),
         );
     let drained = async {
@@ -194,6 +197,7 @@ impl StreamingService<DeltaDiscoveryRequest> for Open {
         let peer = request.extensions().get::<Peer>().copied();
         let peer = peer.unwrap_or(Peer {
             address: request.remote_addr(),
+            tls: false,
         });
         let stream = Stream {
             session: Session::new(number, newest).confidential(peer.confidential()),

@@ -12,8 +12,15 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::Semaphore};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::{either::Either, sync::CancellationToken};
+
+use crate::tls::Tls;
 
 /// What clients are held to, so that none keeps the others out.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +45,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
+    tls: Option<Arc<Tls>>,
     stopping: CancellationToken,
 ) {
     let mut listener = listener.tap_io(|stream| {
@@ -59,11 +67,13 @@ pub(crate) async fn serve(
             () = stopping.cancelled() => break,
         };
         let service = TowerToHyperService::new(router.clone());
-        let connection = http.serve_connection(TokioIo::new(stream), service);
-        let connection = connections.watch(connection);
+        let (http, watcher, tls) = (http.clone(), connections.watcher(), tls.clone());
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection broke off");
+            if let Some(stream) = greeted(stream, tls.as_deref(), limits.head).await {
+                let connection = http.serve_connection(TokioIo::new(stream), service);
+                if let Err(error) = watcher.watch(connection).await {
+                    tracing::debug!(%error, "a connection broke off");
+                }
             }
             drop(place);
         });
@@ -72,14 +82,30 @@ pub(crate) async fn serve(
     connections.shutdown().await;
 }
 
+/// The connection once its handshake is over, if it is to have one.
+async fn greeted(
+    stream: TcpStream,
+    tls: Option<&Tls>,
+    patience: Duration,
+) -> Option<Either<TcpStream, Box<TlsStream<TcpStream>>>> {
+    let Some(tls) = tls else {
+        return Some(Either::Left(stream));
+    };
+    let handshake = TlsAcceptor::from(tls.rest()).accept(stream);
+    match timeout(patience, handshake).await {
+        Ok(Ok(stream)) => Some(Either::Right(Box::new(stream))),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a handshake failed");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use axum::routing::get;
-    use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpStream,
-        time::timeout,
-    };
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
@@ -89,7 +115,13 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(async || "hello"));
-        tokio::spawn(serve(listener, router, limits, CancellationToken::new()));
+        tokio::spawn(serve(
+            listener,
+            router,
+            limits,
+            None,
+            CancellationToken::new(),
+        ));
         let connect = || TcpStream::connect(address);
         (connect().await.unwrap(), connect().await.unwrap())
     }

@@ -38,6 +38,7 @@ pub(crate) fn config(data: &Path) -> Config {
         keep_revisions: 10_000,
         max_body_bytes: 1 << 20,
         drain_timeout: Duration::from_secs(5),
+        tls: None,
         master_key: Some(MasterKey::generate().unwrap()),
     }
 }

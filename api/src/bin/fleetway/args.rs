@@ -2,15 +2,12 @@
 
 use std::{io::IsTerminal, path::PathBuf, time::Duration};
 
+use anyhow::Context as _;
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
     error::{ContextKind, ContextValue, ErrorKind},
 };
-use fleetway_api::{
-    client::{Client, ClientError},
-    proto,
-    rest::Share,
-};
+use fleetway_api::{client::Client, proto, rest::Share};
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -45,6 +42,9 @@ pub(crate) struct Global {
         value_name = "URL"
     )]
     pub(crate) server: String,
+    /// The authorities, in PEM, that a server at https://… is believed by [default: the system's].
+    #[arg(long, global = true, env = "FLEETWAY_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
     /// How to print: for people, or the server's answer as JSON or YAML.
     #[arg(
         long,
@@ -68,10 +68,15 @@ pub(crate) struct Global {
 
 impl Global {
     /// A client of the server.
-    pub(crate) fn client(&self) -> Result<Client, ClientError> {
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
         let user = || std::env::var("USER").ok();
         let author = self.author.clone().or_else(user).unwrap_or_default();
-        Ok(Client::new(&self.server)?
+        let authorities = self.ca.as_deref().map(|file| {
+            let read = std::fs::read(file);
+            read.with_context(|| format!("--ca: cannot read {}", file.display()))
+        });
+        let authorities = authorities.transpose()?;
+        Ok(Client::new_believing(&self.server, authorities.as_deref())?
             .with_author(&author)?
             .with_timeout(self.timeout))
     }

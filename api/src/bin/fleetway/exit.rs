@@ -126,9 +126,10 @@ fn of_call(error: &ClientError) -> u8 {
             | Code::Internal => OTHER,
         },
         ClientError::Unreachable { .. } | ClientError::TimedOut { .. } => UNAVAILABLE,
-        ClientError::Address { .. } | ClientError::Author(_) | ClientError::Unexpected { .. } => {
-            OTHER
-        }
+        ClientError::Address { .. }
+        | ClientError::Author(_)
+        | ClientError::Authorities
+        | ClientError::Unexpected { .. } => OTHER,
     }
 }
 

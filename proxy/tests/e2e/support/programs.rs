@@ -122,6 +122,14 @@ async fn addresses(folder: &Path, child: &mut Child) -> BTreeMap<String, Value> 
     .await
 }
 
+fn signal(child: &Child, name: &str) {
+    let pid = child.id().expect("a running process").to_string();
+    let sent = std::process::Command::new("kill")
+        .args(["-s", name, &pid])
+        .status();
+    assert!(sent.expect("kill runs").success());
+}
+
 fn address(value: Option<&Value>) -> Option<SocketAddr> {
     value?.as_str()?.parse().ok()
 }
@@ -144,28 +152,42 @@ impl Server {
         Self::start_on(Arc::new(TempDir::new().expect("a folder")), any, any).await
     }
 
+    /// Starts one that is served over TLS, on an empty store.
+    pub async fn secure(flags: &[&str]) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let data = Arc::new(TempDir::new().expect("a folder"));
+        Self::bound(data, any, any, flags).await
+    }
+
     async fn start_on(data: Arc<TempDir>, rest: SocketAddr, xds: SocketAddr) -> Self {
-        let _ = fs::remove_file(data.path().join("addresses.json"));
-        let folder = data.path().to_str().expect("a plain path").to_owned();
-        let (rest, xds) = (rest.to_string(), xds.to_string());
-        let mut child = start(
-            "fleetway-xds",
-            &["--data", &folder, "--rest", &rest, "--xds", &xds],
-        );
-        let bound = addresses(data.path(), &mut child).await;
-        let rest = address(bound.get("rest")).expect("the REST address");
-        let xds = address(bound.get("xds")).expect("the stream address");
-        let this = Self {
-            child,
-            data,
-            rest,
-            xds,
-        };
+        let this = Self::bound(data, rest, xds, &[]).await;
         eventually("the server is ready", async || {
             this.client().is_ready().await.then_some(())
         })
         .await;
         this
+    }
+
+    async fn bound(data: Arc<TempDir>, rest: SocketAddr, xds: SocketAddr, flags: &[&str]) -> Self {
+        let _ = fs::remove_file(data.path().join("addresses.json"));
+        let folder = data.path().to_str().expect("a plain path").to_owned();
+        let (rest, xds) = (rest.to_string(), xds.to_string());
+        let args = ["--data", &folder, "--rest", &rest, "--xds", &xds];
+        let mut child = start("fleetway-xds", &[&args, flags].concat());
+        let bound = addresses(data.path(), &mut child).await;
+        let rest = address(bound.get("rest")).expect("the REST address");
+        let xds = address(bound.get("xds")).expect("the stream address");
+        Self {
+            child,
+            data,
+            rest,
+            xds,
+        }
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        signal(&self.child, name);
     }
 
     /// A REST client for it.
@@ -221,7 +243,8 @@ impl Proxy {
         Self::start(&["--resources", folder, "--node-id", "local"]).await
     }
 
-    async fn start(args: &[&str]) -> Self {
+    /// Starts one with these flags.
+    pub async fn start(args: &[&str]) -> Self {
         let args = args.iter().map(ToString::to_string).collect();
         Self::start_on(Arc::new(TempDir::new().expect("a folder")), args).await
     }
@@ -268,11 +291,7 @@ impl Proxy {
 
     /// Sends it a signal.
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("a running process").to_string();
-        let sent = std::process::Command::new("kill")
-            .args(["-s", name, &pid])
-            .status();
-        assert!(sent.expect("kill runs").success());
+        signal(&self.child, name);
     }
 
     /// Waits until it has ended; its exit code.

@@ -139,9 +139,16 @@ impl Server {
         let (of_server, stop) = (fleet.clone(), shutdown.clone());
         let served = tokio::spawn(async move {
             let stopped = stop.cancelled_owned();
-            serve(listener, snapshots, of_server, Options::default(), stopped)
-                .await
-                .unwrap();
+            serve(
+                listener,
+                snapshots,
+                of_server,
+                Options::default(),
+                None,
+                stopped,
+            )
+            .await
+            .unwrap();
         });
         Self {
             committer,

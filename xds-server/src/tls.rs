@@ -1,0 +1,209 @@
+//! TLS of the server's own sockets: certificates from files, read again when they change.
+//!
+//! The files are held to what secrets are: one certificate chain with its key, one bundle of
+//! authorities. A connection keeps what it was opened with.
+
+use std::{fs, path::Path, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use fleetway_api::{Resource, SecretKind, proto::v1};
+use rustls::{
+    ServerConfig, crypto::aws_lc_rs, server::WebPkiClientVerifier, sign::SingleCertAndKey,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+/// How often the files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Where the certificates are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The server's certificate and those that issued it, in PEM.
+    pub cert: PathBuf,
+    /// Its key, in PEM.
+    pub key: PathBuf,
+    /// Authorities, in PEM: clients of the discovery streams must then show a certificate of one.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// What the files say.
+#[derive(PartialEq, Eq)]
+struct Texts {
+    cert: String,
+    key: Zeroizing<String>,
+    client_ca: Option<String>,
+}
+
+/// How the two sockets are served.
+#[derive(Debug)]
+struct Configs {
+    rest: Arc<ServerConfig>,
+    xds: Arc<ServerConfig>,
+}
+
+/// The server's certificates, as they are now.
+#[derive(Debug)]
+pub struct Tls {
+    files: Files,
+    configs: ArcSwap<Configs>,
+}
+
+impl Tls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// When one cannot be read, or what it says is not valid; names the file.
+    pub fn load(files: &Files) -> anyhow::Result<Self> {
+        let configs = build(files, &read(files)?)?;
+        Ok(Self {
+            files: files.clone(),
+            configs: ArcSwap::from_pointee(configs),
+        })
+    }
+
+    /// How REST is served to the next connection.
+    #[must_use]
+    pub fn rest(&self) -> Arc<ServerConfig> {
+        self.configs.load().rest.clone()
+    }
+
+    /// How discovery streams are served to the next connection.
+    #[must_use]
+    pub fn xds(&self) -> Arc<ServerConfig> {
+        self.configs.load().xds.clone()
+    }
+
+    /// Takes changed files over, on SIGHUP and every now and then, until `stopping`. Files that are
+    /// not valid are logged once and change nothing.
+    pub async fn follow(self: Arc<Self>, stopping: CancellationToken) {
+        let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+            tracing::error!("cannot wait for SIGHUP: certificates are not read again");
+            return;
+        };
+        let mut known: Option<Texts> = None;
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                _ = hangup.recv() => {}
+                _ = ticks.tick() => {}
+            }
+            let tls = self.clone();
+            let last = known.take();
+            let looked = tokio::task::spawn_blocking(move || tls.look(last));
+            known = looked.await.ok().flatten();
+        }
+    }
+
+    /// Reads the files, and takes them over if they are not what they were.
+    fn look(&self, known: Option<Texts>) -> Option<Texts> {
+        let texts = match read(&self.files) {
+            Ok(texts) => texts,
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the server's certificates again");
+                return known;
+            }
+        };
+        if known.as_ref() == Some(&texts) {
+            return known;
+        }
+        match build(&self.files, &texts) {
+            Ok(configs) => {
+                self.configs.store(Arc::new(configs));
+                if known.is_some() {
+                    tracing::info!("took over changed certificates");
+                }
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "the changed certificates are not valid, those before stay"
+                );
+            }
+        }
+        Some(texts)
+    }
+}
+
+fn read(files: &Files) -> anyhow::Result<Texts> {
+    let text = |path: &Path| {
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    Ok(Texts {
+        cert: text(&files.cert).context("tls_cert")?,
+        key: Zeroizing::new(text(&files.key).context("tls_key")?),
+        client_ca: files
+            .client_ca
+            .as_deref()
+            .map(|path| text(path).context("tls_client_ca"))
+            .transpose()?,
+    })
+}
+
+fn build(files: &Files, texts: &Texts) -> anyhow::Result<Configs> {
+    let place = files.cert.display().to_string();
+    let certificate = v1::secret::Kind::Certificate(v1::Certificate {
+        chain: texts.cert.clone(),
+        private_key: texts.key.to_string(),
+        ocsp_response: None,
+    });
+    let SecretKind::Certificate(certificate) = secret(&place, certificate)? else {
+        anyhow::bail!("{place}: is no certificate");
+    };
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = || {
+        ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()
+    };
+    let resolver = Arc::new(SingleCertAndKey::from(certificate.certified.clone()));
+    let mut rest = config()?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver.clone());
+    rest.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let mut xds = match (&texts.client_ca, &files.client_ca) {
+        (Some(text), Some(path)) => {
+            let place = path.display().to_string();
+            let bundle = v1::secret::Kind::Ca(v1::CaBundle {
+                certificates: text.clone(),
+            });
+            let SecretKind::Ca(bundle) = secret(&place, bundle)? else {
+                anyhow::bail!("{place}: is no bundle of authorities");
+            };
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(bundle.roots, provider.clone())
+                    .build()
+                    .with_context(|| place)?;
+            config()?.with_client_cert_verifier(verifier)
+        }
+        _ => config()?.with_no_client_auth(),
+    }
+    .with_cert_resolver(resolver);
+    xds.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(Configs {
+        rest: Arc::new(rest),
+        xds: Arc::new(xds),
+    })
+}
+
+/// Reads what a file says by the rules of secrets; faults name the file.
+fn secret(place: &str, kind: v1::secret::Kind) -> anyhow::Result<SecretKind> {
+    let secret = v1::Secret {
+        name: "files".to_owned(),
+        kind: Some(kind),
+        ..v1::Secret::default()
+    };
+    let kind = Some(v1::resource::Kind::Secret(secret));
+    match Resource::read(v1::Resource { kind }) {
+        Ok(Resource::Secret(secret)) => Ok(secret.kind),
+        Ok(_) => anyhow::bail!("{place}: is no secret"),
+        Err(faults) => {
+            let faults: Vec<String> = faults
+                .iter()
+                .map(|fault| format!("{place}: {}: {}", fault.field, fault.message))
+                .collect();
+            anyhow::bail!(faults.join("\n"))
+        }
+    }
+}
