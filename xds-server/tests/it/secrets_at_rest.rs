@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use fleetway_api::{Id, Kind, Name, proto::v1, rest::Code};
+use fleetway_api::{Id, Kind, Name, document::Format, proto::v1, rest::Code};
 use fleetway_xds::{
     commit::Committer,
     store::{Commit, MasterKey, Record, Rotated, SledStore, Store as _, StoreError},
@@ -66,6 +66,12 @@ impl Place {
         let mut command = self.server(Some(key));
         command.args(["--log", "trace"]).stderr(Stdio::from(log));
         let child = command.spawn().unwrap();
+        self.serves().await;
+        child
+    }
+
+    /// Waits until the log says that it serves.
+    async fn serves(&self) {
         let serving = async {
             while !fs::read_to_string(self.path("log"))
                 .unwrap()
@@ -75,7 +81,6 @@ impl Place {
             }
         };
         timeout(Duration::from_secs(60), serving).await.unwrap();
-        child
     }
 
     fn rotation(&self, old: &str, new: &str) -> Command {
@@ -343,4 +348,83 @@ fn what_has_no_secrets_has_nothing_to_rotate() {
     // Nobody's key is needed as long as there is nothing to open.
     drop(SledStore::open(dir.path(), Some(&two)).unwrap());
     drop(SledStore::open(dir.path(), None).unwrap());
+}
+
+/// The blocks of a page that are in this language.
+fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
+    let begin = format!("```{language}\n");
+    let parts = page.split(begin.as_str()).skip(1);
+    parts
+        .map(|part| part.split("```").next().unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn the_page_on_secrets_says_what_works() {
+    let page = include_str!("../../../docs/secrets.md");
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place { folder };
+    let program = Path::new(env!("CARGO_BIN_EXE_fleetway-xds"));
+    let path = format!(
+        "{}:{}",
+        program.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let issued = Authority::new().issue("a.example.com", 2999);
+    let written: Vec<serde_json::Value> = blocks(page, "yaml")
+        .into_iter()
+        .map(|block| {
+            let mut document = fleetway_api::document::parse(block, Format::Yaml)
+                .unwrap()
+                .remove(0);
+            if document["kind"] == "Secret" {
+                let body: serde_json::Value = serde_json::from_str(&issued.body()).unwrap();
+                document["certificate"] = body["certificate"].clone();
+            }
+            serde_json::json!({"put": document})
+        })
+        .collect();
+    assert_eq!(written.len(), 2, "a secret and a listener");
+    let transaction = serde_json::json!({"operations": written}).to_string();
+    let mut started = 0;
+    for line in blocks(page, "sh").into_iter().flat_map(str::lines) {
+        if line.starts_with("fleetway edit") {
+            continue;
+        }
+        let mut shell = Command::new("sh");
+        shell
+            .current_dir(place.folder.path())
+            .env("PATH", &path)
+            .kill_on_drop(true);
+        if !line.starts_with("fleetway-xds --data") {
+            let output = ended({
+                shell.args(["-c", line]);
+                shell
+            })
+            .await;
+            assert!(output.status.success(), "{line}: {output:?}");
+            continue;
+        }
+        let log = fs::File::create(place.path("log")).unwrap();
+        shell.args([
+            "-c",
+            &format!("exec {line} --rest 127.0.0.1:0 --xds 127.0.0.1:0"),
+        ]);
+        let mut child = shell.stderr(Stdio::from(log)).spawn().unwrap();
+        place.serves().await;
+        let base = rest(&place.path("data"));
+        if started == 0 {
+            let post = reqwest::Client::new().post(format!("{base}/v1/transactions"));
+            let answer = post.body(transaction.clone()).send().await.unwrap();
+            assert!(
+                answer.status().is_success(),
+                "{}",
+                answer.text().await.unwrap()
+            );
+        }
+        assert!(place.secret().await.contains("[redacted sha256:"));
+        started += 1;
+        child.kill().await.unwrap();
+    }
+    assert_eq!(started, 2, "under the first key and under the second");
 }
