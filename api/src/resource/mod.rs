@@ -15,6 +15,7 @@ mod route_match;
 mod secret;
 mod template;
 mod tls_passthrough;
+mod upgrades;
 mod weighted;
 
 use std::{collections::BTreeMap, hash::BuildHasher as _, time::Duration};
@@ -39,6 +40,7 @@ pub(crate) use secret::redacted;
 pub use secret::{CaBundle, Certificate, CertificateFacts, Secret, SecretKind, Unkept};
 pub use template::{Captures, Segment, Template};
 pub use tls_passthrough::{TlsPassthrough, TlsServer};
+pub use upgrades::Upgrades;
 pub use weighted::WeightedCluster;
 
 use crate::{FieldError, Id, Kind, Name, error::Checker};

@@ -7,10 +7,11 @@ use fleetway_proto::v1;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{
-    PathMatch, Template, WeightedCluster,
+    PathMatch, Template, Upgrades, WeightedCluster,
     host::{is_dns_name, is_ip_literal},
     read_limit,
     route_match::is_path,
+    upgrades,
     weighted::read_clusters,
 };
 use crate::error::Checker;
@@ -40,6 +41,10 @@ pub struct Forward {
     /// What the upstream sees in place of the client's path and host. Boxed, as most routes have
     /// none.
     pub rewrite: Option<Box<Rewrite>>,
+    /// The protocols clients may change to.
+    pub upgrades: Upgrades,
+    /// The longest time without a byte in a tunnel; `None` for no limit.
+    pub tunnel_idle_timeout: Option<Duration>,
 }
 
 /// What the upstream sees in place of the client's path and host.
@@ -161,6 +166,13 @@ fn read_forward(check: &mut Checker, message: v1::Forward, path: Option<&PathMat
         rewrite: message
             .rewrite
             .map(|rewrite| Box::new(read_rewrite(check, rewrite, path))),
+        upgrades: upgrades::read(check, message.upgrades),
+        tunnel_idle_timeout: read_limit(
+            check,
+            "forward.tunnel_idle_timeout",
+            message.tunnel_idle_timeout,
+            Duration::from_secs(3600),
+        ),
     }
 }
 

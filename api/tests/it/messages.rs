@@ -332,14 +332,20 @@ fn forward() -> impl Strategy<Value = v1::Forward> {
         option::of(duration()),
         option::of(rewrite),
         option::of(any::<u32>()),
+        option::of(texts().prop_map(|protocols| v1::Upgrades { protocols })),
+        option::of(duration()),
     )
         .prop_map(
-            |(clusters, timeout, idle_timeout, rewrite, most)| v1::Forward {
-                clusters,
-                timeout,
-                idle_timeout,
-                rewrite,
-                max_request_body_bytes: most,
+            |(clusters, timeout, idle_timeout, rewrite, most, upgrades, tunnel_idle_timeout)| {
+                v1::Forward {
+                    clusters,
+                    timeout,
+                    idle_timeout,
+                    rewrite,
+                    max_request_body_bytes: most,
+                    upgrades,
+                    tunnel_idle_timeout,
+                }
             },
         )
 }

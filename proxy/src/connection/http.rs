@@ -14,7 +14,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    http::{Connection, Downstream, Overdue, exchange},
+    http::{Connection, Downstream, Overdue, ResponseBody, exchange},
     http1::{self, DrainWatch, HeadLimits, ServerConfig},
 };
 
@@ -117,10 +117,15 @@ async fn http1<W: Wire>(
         let _ = io.tcp().set_zero_linger();
     };
     let serving = http1::serve_with_abort(io, &config, drain, abort, service);
-    match overdue.end(serving).await {
-        Some(served) => Ok(served?),
-        None => Err(UNREAD.into()),
+    let switched = match overdue.end(serving).await {
+        Some(served) => served?,
+        None => return Err(UNREAD.into()),
+    };
+    if let Some((client, ResponseBody::Tunnel(tunnel))) = switched {
+        // Boxed, so that a connection that is none does not hold the room for one.
+        Box::pin(tunnel.run(&connection, client)).await;
     }
+    Ok(())
 }
 
 async fn http2<W: Wire>(

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use super::Failure;
 use super::headers::remove_hop_by_hop;
 use super::screen::screen_trailers;
+use super::tunnel::Tunnel;
 use super::watchdog::{Activity, Expired, Overdue, Watchdog};
 use crate::{
     http1::{self, Interim},
@@ -186,6 +187,8 @@ pub enum ResponseBody {
     Full(Option<Bytes>),
     /// Passed on from an upstream.
     Forwarded(Box<Forwarded>),
+    /// None: the response ends HTTP, and this is the other side of what follows.
+    Tunnel(Box<Tunnel>),
 }
 
 /// A body passed on from an upstream, under the clocks of its request.
@@ -237,6 +240,7 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Tunnel(_) => Poll::Ready(None),
             Self::Forwarded(forwarded) => {
                 if let Poll::Ready(frame) = Pin::new(&mut forwarded.body).poll_frame(cx) {
                     forwarded.activity.touch();
@@ -253,6 +257,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(bytes) => bytes.is_none(),
+            Self::Tunnel(_) => true,
             Self::Forwarded(forwarded) => forwarded.body.is_end_stream(),
         }
     }
@@ -262,6 +267,7 @@ impl Body for ResponseBody {
             Self::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
+            Self::Tunnel(_) => SizeHint::with_exact(0),
             Self::Forwarded(forwarded) => forwarded.body.size_hint(),
         }
     }

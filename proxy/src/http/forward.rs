@@ -4,13 +4,13 @@ use std::rc::Rc;
 
 use fleetway_api::{Forward, PathRewrite};
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
-    request::Parts, uri::PathAndQuery,
+    HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts,
+    uri::PathAndQuery,
 };
 
 use super::{
-    Connection, Downstream, Failure, RequestBody, ResponseBody, body::ToClient, headers,
-    local::View, watchdog::Watchdog,
+    Connection, Downstream, Failure, RequestBody, ResponseBody, Tunnel, body::ToClient, headers,
+    local::View, upgrade, watchdog::Watchdog,
 };
 use crate::{
     cluster::Cluster,
@@ -77,7 +77,9 @@ pub(super) async fn forward(
         .shard(local.worker)
         .responses
         .count(response.status());
-    Ok(pass_back(response, received, watchdog, in_flight))
+    pass_back(response, rule, received, watchdog, in_flight).ok_or(Failure::Upstream(
+        UpstreamError::Broken(endpoint, NO_TUNNEL.into()),
+    ))
 }
 
 /// The answer to a request that is to go no further than here (RFC 9110 section 7.6.2).
@@ -124,11 +126,16 @@ fn prepare(
     rewrite_target(parts, bound, rule)?;
     let fields = &mut parts.headers;
     let trailers = headers::takes_trailers(fields);
-    headers::remove_hop_by_hop(fields);
+    let asked = headers::remove_hop_by_hop(fields);
     if trailers {
         fields.insert(header::TE, HeaderValue::from_static("trailers"));
         // RFC 9110 section 10.1.4: it is of this connection alone, too.
         fields.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+    if let Some(asked) = asked
+        && received == Version::HTTP_11
+    {
+        upgrade::ask(fields, &asked, &rule.upgrades);
     }
     if received == Version::HTTP_2 {
         headers::join_cookies(fields);
@@ -166,20 +173,28 @@ fn rewrite_target(parts: &mut Parts, bound: &BoundRoute, rule: &Forward) -> Resu
     Ok(())
 }
 
-/// Makes of the upstream's response the one the client gets.
+/// What is wrong with an upstream that switches protocols and keeps its connection.
+const NO_TUNNEL: &str = "it switched protocols without a connection";
+
+/// Makes of the upstream's response the one the client gets; none where there should be a tunnel
+/// and there is no connection for it.
 fn pass_back(
     response: Response<upstream::UpstreamBody<RequestBody, ToClient>>,
+    rule: &Forward,
     received: Version,
     watchdog: Watchdog,
     in_flight: InFlight,
-) -> Response<ResponseBody> {
+) -> Option<Response<ResponseBody>> {
     let (mut parts, body) = response.into_parts();
     watchdog.activity().touch();
-    clean_response(&mut parts.headers);
+    let switched = headers::remove_hop_by_hop(&mut parts.headers);
     parts.version = received;
-    Response::from_parts(parts, ResponseBody::forwarded(body, watchdog, in_flight))
-}
-
-fn clean_response(fields: &mut HeaderMap) {
-    headers::remove_hop_by_hop(fields);
+    let body = if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        upgrade::answer(&mut parts.headers, switched);
+        let tunnel = Tunnel::new(body.into_switched()?, rule.tunnel_idle_timeout, in_flight);
+        ResponseBody::Tunnel(Box::new(tunnel))
+    } else {
+        ResponseBody::forwarded(body, watchdog, in_flight)
+    };
+    Some(Response::from_parts(parts, body))
 }

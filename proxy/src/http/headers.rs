@@ -18,8 +18,9 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 
 /// Removes what belongs to one connection only: the fields `Connection` names, and those that do
 /// whether it names them or not (RFC 9110 section 7.6.1). `TE: trailers` is the caller's to put
-/// back.
-pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+/// back, and so is `Upgrade`, which is returned if `Connection` names it.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    let mut upgrade = None;
     if headers.contains_key(header::CONNECTION) {
         let named: smallvec::SmallVec<[HeaderName; 4]> = headers
             .get_all(header::CONNECTION)
@@ -30,7 +31,11 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
             .filter(|name| ![header::HOST, header::CONTENT_LENGTH, X_REQUEST_ID].contains(name))
             .collect();
         for name in named {
-            headers.remove(name);
+            let is_upgrade = name == header::UPGRADE;
+            let removed = headers.remove(name);
+            if is_upgrade {
+                upgrade = upgrade.or(removed);
+            }
         }
         headers.remove(header::CONNECTION);
     }
@@ -45,6 +50,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     ] {
         headers.remove(name);
     }
+    upgrade
 }
 
 /// Whether the client takes trailers: `TE` has the member `trailers` (RFC 9110 section 10.1.4).

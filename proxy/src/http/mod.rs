@@ -9,6 +9,8 @@ mod local;
 mod normalize;
 mod screen;
 mod target;
+mod tunnel;
+mod upgrade;
 mod watchdog;
 
 pub use body::{BodyError, Downstream, RequestBody, ResponseBody};
@@ -16,4 +18,5 @@ pub use error::Failure;
 pub use exchange::{Connection, exchange};
 pub use local::{Entrance, Local, View};
 pub use normalize::{PathFault, normalize};
+pub use tunnel::Tunnel;
 pub use watchdog::Overdue;

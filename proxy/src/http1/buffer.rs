@@ -43,9 +43,9 @@ thread_local! {
 
 /// Bytes read from the connection and not yet consumed.
 #[derive(Debug)]
-pub(super) struct ReadBuffer {
+pub(crate) struct ReadBuffer {
     /// The bytes; decoders split frames off its front without copying.
-    pub(super) bytes: BytesMut,
+    pub(crate) bytes: BytesMut,
     /// How much was ever read, to tell progress by.
     pub(super) total: u64,
     next: usize,
@@ -53,7 +53,7 @@ pub(super) struct ReadBuffer {
 
 impl ReadBuffer {
     /// An empty buffer that holds no memory until the first read.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             bytes: BytesMut::new(),
             total: 0,
@@ -62,7 +62,7 @@ impl ReadBuffer {
     }
 
     /// Reads once, behind the bytes already held. `Ok(0)` is the end of the stream.
-    pub(super) fn poll_read<I: AsyncRead + Unpin>(
+    pub(crate) fn poll_read<I: AsyncRead + Unpin>(
         &mut self,
         io: &mut I,
         cx: &mut Context<'_>,
@@ -89,7 +89,7 @@ impl ReadBuffer {
     }
 
     /// Gives the memory back to the thread's pool; to be called when the connection idles.
-    pub(super) fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         if !self.bytes.is_empty() || self.bytes.capacity() == 0 {
             return;
         }

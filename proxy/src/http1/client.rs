@@ -6,6 +6,7 @@
 //! cannot get one back that is still in use.
 
 mod body;
+mod switch;
 mod upload;
 
 use std::fmt;
@@ -99,7 +100,7 @@ pub enum SendErrorKind {
     /// The upstream's answer is not a response.
     #[error("the upstream's response is malformed: {0}")]
     Response(#[source] HeadError),
-    /// The upstream switched protocols unasked.
+    /// The upstream switched protocols unasked, to one not asked for, or before it had the request.
     #[error("the upstream switched protocols unasked")]
     Switch,
     /// The upstream sent interim responses without end.
@@ -210,6 +211,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
     /// body is read, driven by the one who reads it. With `expect: 100-continue` it is held back
     /// until a 100 arrives or [`ClientConfig::continue_timeout`] has passed.
     ///
+    /// A request may ask for other protocols with `upgrade` and the option of that name in
+    /// `connection`. On a 101 the response's body gives the connection by
+    /// [`ResponseBody::into_switched`].
+    ///
     /// To give up, drop the future: the connection is closed.
     ///
     /// # Errors
@@ -247,8 +252,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
         };
         let head = poll_fn(|cx| self.wire.poll_head(cx, &mut upload, &mut wait, &mut hooks)).await;
         let head = head.and_then(|head| {
-            let tunnel = parts.method == Method::CONNECT && head.status.is_success();
-            if tunnel {
+            let faulty = match head.status {
+                // RFC 9110 section 7.8: it has to have read the request before it switches.
+                StatusCode::SWITCHING_PROTOCOLS => {
+                    !upload.is_done() || !switch::was_asked(&parts.headers, &head)
+                }
+                status => parts.method == Method::CONNECT && status.is_success(),
+            };
+            if faulty {
                 Err(SendErrorKind::Switch)
             } else {
                 Ok(head)
@@ -286,7 +297,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
         B::Error: Into<BoxError>,
         H: Hooks<I>,
     {
-        let body = ResponseBody::new(self, head.framing, head.keep_alive, upload, hooks);
+        let body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            ResponseBody::switched(self, upload, hooks)
+        } else {
+            ResponseBody::new(self, head.framing, head.keep_alive, upload, hooks)
+        };
         let mut response = Response::new(body);
         *response.status_mut() = head.status;
         *response.version_mut() = head.version;
@@ -344,10 +359,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
                 Ok(head) => head,
                 Err(error) => return Poll::Ready(Err(error)),
             };
-            if head.status == StatusCode::SWITCHING_PROTOCOLS {
-                return Poll::Ready(Err(SendErrorKind::Switch));
-            }
-            if !head.status.is_informational() {
+            if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
                 return Poll::Ready(Ok(head));
             }
             wait.interims += 1;

@@ -168,6 +168,10 @@ struct FieldScan {
     close: bool,
     keep_alive: bool,
     expect_continue: bool,
+    /// The connection option `upgrade`.
+    upgrade_option: bool,
+    /// The field `upgrade`.
+    upgrade_field: bool,
 }
 
 /// The transfer codings, as far as they matter.
@@ -206,6 +210,7 @@ impl FieldScan {
                 6 if name == http::header::EXPECT => {
                     self.expect_continue |= value.as_bytes().eq_ignore_ascii_case(b"100-continue");
                 }
+                7 if name == http::header::UPGRADE => self.upgrade_field = true,
                 10 if name == CONNECTION => self.read_connection(&value),
                 14 if name == CONTENT_LENGTH => self.read_length(&value)?,
                 17 if name == TRANSFER_ENCODING => {
@@ -228,6 +233,7 @@ impl FieldScan {
         for token in tokens(value.as_bytes()) {
             self.close |= token.eq_ignore_ascii_case(b"close");
             self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+            self.upgrade_option |= token.eq_ignore_ascii_case(b"upgrade");
         }
     }
 
@@ -266,6 +272,17 @@ fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .split(|byte| *byte == b',')
         .map(<[u8]>::trim_ascii)
         .filter(|token| !token.is_empty())
+}
+
+/// The members of the lists in all the fields of that name.
+pub(super) fn members<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'h [u8]> {
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|value| tokens(value.as_bytes()))
 }
 
 /// `1*DIGIT` that fits into 64 bits.

@@ -10,8 +10,11 @@
 //! (`content-length`, `transfer-encoding`, `connection`'s `close` and `keep-alive`, `date`) is the
 //! caller's, hop-by-hop fields included.
 //!
-//! Everything here lives on one thread; nothing need be `Send`. Upgrades are not there yet: a 101,
-//! or a 2xx to CONNECT, is an error on both sides.
+//! A connection that switches protocols is handed over as [`Switched`]: by [`serve`] where the
+//! service answered an upgrade with 101 or CONNECT with 2xx, by [`ResponseBody::into_switched`]
+//! where the upstream answered an upgrade with 101. Nothing of the other protocol is sent before.
+//!
+//! Everything here lives on one thread; nothing need be `Send`.
 
 mod body;
 mod buffer;
@@ -20,8 +23,10 @@ mod date;
 mod drain;
 mod head;
 mod server;
+mod switched;
 
 pub use body::{BodyError, LengthMismatch};
+pub(crate) use buffer::ReadBuffer;
 pub use client::{ClientConfig, Connection, Hooks, ResponseBody, SendError, SendErrorKind};
 pub use drain::{Drain, DrainWatch};
 pub(crate) use head::is_host;
@@ -29,6 +34,7 @@ pub use head::{HeadError, HeadLimits, MAX_FIELDS};
 pub use server::{
     ConnectionError, Interim, InterimError, RequestBody, ServerConfig, serve, serve_with_abort,
 };
+pub use switched::Switched;
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@
 
 mod response;
 mod shared;
+mod switch;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -26,6 +27,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 pub use shared::{Interim, InterimError, RequestBody};
 
+use super::Switched;
 use super::body::{Decoded, Decoder};
 use super::buffer::recycle_map;
 use super::date::put_date;
@@ -110,7 +112,8 @@ pub enum ConnectionError {
     /// broken off.
     #[error("the response was broken off: {0}")]
     Response(#[source] BoxError),
-    /// The service answered with a 1xx status, or CONNECT with a 2xx one; the client got a 502.
+    /// The service answered with a 1xx status, other than an upgrade with 101; the client got a
+    /// 502.
     #[error("the service tried to switch protocols")]
     Switch,
 }
@@ -135,6 +138,9 @@ impl ConnectionError {
 /// gone. `transfer-encoding` and the `close` and `keep-alive` options of `connection` in responses
 /// are set by the codec; a `connection: close` of the service is honoured.
 ///
+/// Where the service answers an upgrade with 101, or CONNECT with a 2xx, that is sent and serving
+/// ends: the connection is returned, with the response's body, which stands for the other side.
+///
 /// # Errors
 /// See [`ConnectionError`]. Whatever could be answered has been answered.
 pub async fn serve<I, S, Fut, B>(
@@ -142,7 +148,7 @@ pub async fn serve<I, S, Fut, B>(
     config: &ServerConfig,
     drain: DrainWatch,
     service: S,
-) -> Result<(), ConnectionError>
+) -> Result<Option<(Switched<I>, B)>, ConnectionError>
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
     S: Fn(Request<RequestBody>) -> Fut,
@@ -166,7 +172,7 @@ pub async fn serve_with_abort<I, S, Fut, B>(
     drain: DrainWatch,
     abort: impl FnOnce(&mut I),
     service: S,
-) -> Result<(), ConnectionError>
+) -> Result<Option<(Switched<I>, B)>, ConnectionError>
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
     S: Fn(Request<RequestBody>) -> Fut,
@@ -176,7 +182,7 @@ where
 {
     let timer = pin!(sleep_until(Instant::now() + config.idle_timeout));
     let shared = Rc::new(Shared::new(io));
-    let _aborted = Abort {
+    let aborted = Abort {
         shared: shared.clone(),
         abort: Some(abort),
     };
@@ -189,7 +195,12 @@ where
     };
     let served = server.run(service).await;
     server.shared.end();
-    served
+    let Some(body) = served? else {
+        return Ok(None);
+    };
+    // The last two that hold it: what was given out beside them is void.
+    drop(aborted);
+    Ok(switch::take(server.shared).map(|switched| (switched, body)))
 }
 
 /// Calls `abort` when it is dropped, with the connection or before its end, while a response is
@@ -228,10 +239,21 @@ struct Asked {
     connect: bool,
     http10: bool,
     keep_alive: bool,
+    upgrade: bool,
+}
+
+/// What comes after an exchange.
+enum After<B> {
+    /// The next one.
+    Next,
+    /// The end of the connection.
+    Close,
+    /// Another protocol, with whatever this response's body stands for.
+    Switched(B),
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
-    async fn run<S, Fut, B>(&mut self, service: S) -> Result<(), ConnectionError>
+    async fn run<S, Fut, B>(&mut self, service: S) -> Result<Option<B>, ConnectionError>
     where
         S: Fn(Request<RequestBody>) -> Fut,
         Fut: Future<Output = Response<B>>,
@@ -242,17 +264,18 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         loop {
             let mut head = match self.next_head().await {
                 Ok(Some(head)) => head,
-                Ok(None) => return self.close(false).await,
+                Ok(None) => return self.close(false).await.map(|()| None),
                 Err(error) => return Err(self.refuse(error).await),
             };
             if let Some(left) = &mut left {
                 *left = left.saturating_sub(1);
                 head.keep_alive &= *left > 0;
             }
-            if !self.exchange(head, &service).await? {
-                return self.close(true).await;
+            match self.exchange(head, &service).await? {
+                After::Next => self.head = false,
+                After::Close => return self.close(true).await.map(|()| None),
+                After::Switched(body) => return Ok(Some(body)),
             }
-            self.head = false;
         }
     }
 
@@ -316,12 +339,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         .await
     }
 
-    /// Has one request served; returns whether the connection can take another.
+    /// Has one request served.
     async fn exchange<S, Fut, B>(
         &mut self,
         head: RequestHead,
         service: &S,
-    ) -> Result<bool, ConnectionError>
+    ) -> Result<After<B>, ConnectionError>
     where
         S: Fn(Request<RequestBody>) -> Fut,
         Fut: Future<Output = Response<B>>,
@@ -333,6 +356,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             connect: head.method == Method::CONNECT,
             http10: head.version == Version::HTTP_10,
             keep_alive: head.keep_alive,
+            upgrade: head.upgrade,
         };
         self.head = asked.head;
         let request = self.request(head, asked);
@@ -345,12 +369,16 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             Ok(response) => response,
             Err(error) => return Err(self.refuse(error).await),
         };
-        let switches = response.status().is_informational()
-            || (asked.connect && response.status().is_success());
-        if switches {
+        let (parts, body) = response.into_parts();
+        if asked.is_switched_by(parts.status) {
+            return match self.switch(&parts).await {
+                Ok(()) => Ok(After::Switched(body)),
+                Err(error) => Err(self.refuse(error).await),
+            };
+        }
+        if parts.status.is_informational() {
             return Err(self.refuse(ConnectionError::Switch).await);
         }
-        let (parts, body) = response.into_parts();
         let (encoder, keep) = self.put_head(&parts, &body, asked);
         recycle_map(parts.headers);
         {
@@ -358,7 +386,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             self.write_body(body, encoder).await?;
         }
         self.shared.end();
-        Ok(keep && self.skip_unread_body().await?)
+        Ok(if keep && self.skip_unread_body().await? {
+            After::Next
+        } else {
+            After::Close
+        })
     }
 
     fn request(&self, head: RequestHead, asked: Asked) -> Request<RequestBody> {

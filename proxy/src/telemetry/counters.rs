@@ -87,6 +87,10 @@ pub struct ListenerShard {
     pub connections_refused: Counter,
     /// Responses sent, by class.
     pub responses: StatusClasses,
+    /// Connections and streams that left HTTP for another protocol.
+    pub tunnels: Counter,
+    /// Those of them that are open.
+    pub tunnels_active: Gauge,
     /// Requests that matched no route.
     pub no_route: Counter,
     /// Connections or requests refused for bad framing or syntax.
@@ -177,6 +181,16 @@ impl ListenerCounters {
             "fleetway_listener_connections_refused_total",
             &label,
             sum(|s| s.connections_refused.get()),
+        );
+        out.counter(
+            "fleetway_listener_tunnels_total",
+            &label,
+            sum(|s| s.tunnels.get()),
+        );
+        out.gauge(
+            "fleetway_listener_tunnels_active",
+            &label,
+            sum(|s| s.tunnels_active.get()),
         );
         out.counter(
             "fleetway_listener_no_route_total",

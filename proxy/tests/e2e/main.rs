@@ -21,3 +21,4 @@ mod refusal;
 mod secrets;
 mod support;
 mod tls;
+mod upgrades;

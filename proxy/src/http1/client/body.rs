@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::upload::Upload;
 use super::{Connection, Hooks};
+use crate::http1::Switched;
 use crate::http1::body::{BodyError, Decoded, Decoder};
 use crate::http1::head::Framing;
 use crate::http1::server::BoxError;
@@ -20,7 +21,7 @@ use crate::http1::server::BoxError;
 /// asked to close it, the request was sent to its end and nothing else came. Dropped before, it
 /// closes the connection.
 pub struct ResponseBody<I, B, H> {
-    /// Gone once the end has been read.
+    /// Gone once the end has been read; kept after a 101, which has none to read.
     active: Option<Active<I, B, H>>,
     /// Bytes left, if the length is known.
     remaining: Option<u64>,
@@ -80,6 +81,30 @@ where
             body.active = Some(active);
         }
         body
+    }
+
+    /// What stands in place of a body after a 101.
+    pub(super) fn switched(connection: Connection<I>, upload: Upload<B>, hooks: H) -> Self {
+        Self {
+            active: Some(Active {
+                connection,
+                upload,
+                hooks,
+                decoder: Decoder::Done,
+                keep_alive: false,
+            }),
+            remaining: Some(0),
+        }
+    }
+
+    /// The connection as another protocol has it from here on: after a 101 only.
+    #[must_use]
+    pub fn into_switched(self) -> Option<Switched<I>> {
+        // Everywhere else one that is done has been let go.
+        let active = self.active.filter(|active| active.decoder.is_done())?;
+        let mut wire = active.connection.wire;
+        let read = wire.read.bytes.split().freeze();
+        Some(Switched { io: wire.io, read })
     }
 }
 

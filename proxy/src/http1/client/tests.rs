@@ -11,6 +11,8 @@ use tokio::time::Instant;
 use super::*;
 use crate::http1::BodyError;
 
+mod switch;
+
 type TestBody = BoxBody<Bytes, BoxError>;
 
 fn full(text: impl Into<Bytes>) -> TestBody {
@@ -179,6 +181,7 @@ const FAULTY: &[&str] = &[
     "HTTP/1.1 99 No\r\nContent-Length: 0\r\n\r\n",
     "HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
     "220 mail.example.com ESMTP\r\n",
 ];
 

@@ -5,7 +5,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
-use super::{parse_length, tokens};
+use super::{members, parse_length, tokens};
 
 /// Appends a status line. The version is always 1.1, which is ours (RFC 9112 section 2.3).
 pub(in crate::http1) fn put_status_line(out: &mut Vec<u8>, status: StatusCode) {
@@ -140,11 +140,7 @@ pub(in crate::http1) fn connection_tokens(
 
 /// Whether `headers` ask for the connection to be closed.
 pub(in crate::http1) fn asks_to_close(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| tokens(value.as_bytes()))
-        .any(|token| token.eq_ignore_ascii_case(b"close"))
+    members(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(b"close"))
 }
 
 /// Appends trailer fields, those with no place there left out (RFC 9110 section 6.5.1).

@@ -22,6 +22,8 @@ pub(in crate::http1) struct RequestHead {
     pub(in crate::http1) framing: Framing,
     pub(in crate::http1) keep_alive: bool,
     pub(in crate::http1) expect_continue: bool,
+    /// It asks for another protocol.
+    pub(in crate::http1) upgrade: bool,
 }
 
 /// Takes a request head off the front of `buffer`, or nothing while it is not all there.
@@ -90,6 +92,8 @@ pub(in crate::http1) fn parse_request(
         expect_continue: scan.expect_continue
             && version == Version::HTTP_11
             && !matches!(framing, Framing::None | Framing::Length(0)),
+        // RFC 9110 section 7.8: not from HTTP/1.0, and not where `connection` does not say so.
+        upgrade: scan.upgrade_field && scan.upgrade_option && version == Version::HTTP_11,
         method,
         uri,
         version,

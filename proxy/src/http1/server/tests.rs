@@ -12,6 +12,7 @@ use crate::http1::Drain;
 mod exchange;
 mod lifetime;
 mod refused;
+mod switch;
 
 /// A body that says what it is told, boxed.
 type TestBody = BoxBody<Bytes, BoxError>;
@@ -86,7 +87,11 @@ where
         client.read_to_end(&mut answer).await.unwrap();
         String::from_utf8_lossy(&answer).into_owned()
     };
-    tokio::join!(script, serve(server, config, drain.watch(), service))
+    let served = async {
+        let served = serve(server, config, drain.watch(), service).await;
+        served.map(|switched| assert!(switched.is_none()))
+    };
+    tokio::join!(script, served)
 }
 
 /// An answer with its date taken out.

@@ -2,6 +2,8 @@
 
 mod certificates;
 mod client;
+mod pages;
+mod peers;
 mod programs;
 mod rest;
 mod upstream;
@@ -10,6 +12,8 @@ use std::time::Duration;
 
 pub use certificates::Authority;
 pub use client::{answered, ask, exchange};
+pub use pages::apply_page;
+pub use peers::{Peer, curl, run_python};
 pub use programs::{Proxy, Server, fleetway, fleetway_with_editor, run_shell};
 pub use rest::{Rest, documents};
 pub use upstream::Upstream;

@@ -398,13 +398,29 @@ async fn unread_bodies_are_skipped_up_to_the_bound() {
 
 #[tokio::test]
 async fn a_service_that_tries_to_switch_protocols_is_a_bad_gateway() {
+    let upgrade = "Connection: upgrade\r\nUpgrade: x\r\n";
     let table = [
-        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 101),
-        ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 101),
+        ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 101),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\n{upgrade}\r\n"), 103),
+        (format!("GET / HTTP/1.0\r\nHost: a\r\n{upgrade}\r\n"), 101),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n".to_owned(),
+            101,
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\n\r\n".to_owned(),
+            101,
+        ),
+        // What is left of the request would be taken for the other protocol.
+        (
+            format!("POST / HTTP/1.1\r\nHost: a\r\n{upgrade}Content-Length: 3\r\n\r\nabc"),
+            101,
+        ),
     ];
-    for (input, status) in table {
-        let (answer, ended) = answer_with(input, || response(status, &[], empty())).await;
-        assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    for (input, status) in &table {
+        let (answer, ended) = answer_with(input, || response(*status, &[], empty())).await;
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{input}: {answer}");
         assert!(matches!(ended, Err(ConnectionError::Switch)));
     }
 }

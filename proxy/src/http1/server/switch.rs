@@ -1,0 +1,57 @@
+//! Leaves a connection to another protocol (RFC 9110 sections 7.8 and 9.3.6).
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use http::StatusCode;
+use http::response::Parts;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use super::shared::Shared;
+use super::{Asked, ConnectionError, Server, poll_deadline};
+use crate::http1::Switched;
+use crate::http1::head::{connection_tokens, put_fields, put_status_line};
+
+impl Asked {
+    /// Whether this status is the end of HTTP on the connection: what it was asked for.
+    pub(super) fn is_switched_by(self, status: StatusCode) -> bool {
+        (self.upgrade && status == StatusCode::SWITCHING_PROTOCOLS)
+            || (self.connect && status.is_success())
+    }
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
+    /// Writes the head that ends HTTP. It has no framing fields, as it has no body.
+    pub(super) async fn switch(&mut self, parts: &Parts) -> Result<(), ConnectionError> {
+        self.shared.begin_final();
+        {
+            let mut state = self.shared.state.borrow_mut();
+            // What is left of the request would be taken for the other protocol.
+            if state.failed || !state.decoder.is_done() {
+                return Err(ConnectionError::Switch);
+            }
+            let out = state.write.flat();
+            put_status_line(out, parts.status);
+            put_fields(out, &parts.headers, false);
+            connection_tokens(out, &parts.headers, None);
+            out.extend_from_slice(b"\r\n");
+        }
+        let deadline = Instant::now() + self.config.write_timeout;
+        poll_fn(|cx| match self.shared.poll_flush(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(ConnectionError::ClientGone)),
+            Poll::Pending => poll_deadline(self.timer.as_mut(), cx, deadline)
+                .map(|()| Err(ConnectionError::WriteTimeout)),
+        })
+        .await
+    }
+}
+
+/// The transport and what was read behind the request, from the last one who holds them.
+pub(super) fn take<I>(shared: Rc<Shared<I>>) -> Option<Switched<I>> {
+    let mut state = Rc::into_inner(shared)?.state.into_inner();
+    let read = state.read.bytes.split().freeze();
+    Some(Switched { io: state.io, read })
+}

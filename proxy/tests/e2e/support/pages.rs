@@ -1,0 +1,29 @@
+//! What the pages in `docs/` show is put in force as it stands there.
+
+use std::{fs, net::SocketAddr, path::Path};
+
+use super::{Server, fleetway};
+
+/// Applies all YAML of a page, with the addresses in it replaced, and waits until it is live.
+pub async fn apply_page(server: &Server, page: &str, places: &[(&str, SocketAddr)]) {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs")).join(page);
+    let text = fs::read_to_string(path).expect("the page");
+    let blocks: Vec<&str> = text
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(!blocks.is_empty(), "the YAML of {page} is found");
+    let resources = places
+        .iter()
+        .fold(blocks.join("---\n"), |text, (from, to)| {
+            assert!(text.contains(from), "{from} is in {page}");
+            text.replace(from, &to.to_string())
+        });
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("page.yaml");
+    fs::write(&file, resources).expect("written");
+    let file = file.to_str().expect("a plain path");
+    let applied = fleetway(server.rest, &["apply", "-f", file, "--wait"]).await;
+    assert_eq!(applied.0, 0, "{applied:?}");
+}
