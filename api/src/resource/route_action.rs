@@ -45,6 +45,8 @@ pub struct Forward {
     pub upgrades: Upgrades,
     /// The longest time without a byte in a tunnel; `None` for no limit.
     pub tunnel_idle_timeout: Option<Duration>,
+    /// Take CONNECT as well.
+    pub connect: bool,
 }
 
 /// What the upstream sees in place of the client's path and host.
@@ -167,6 +169,7 @@ fn read_forward(check: &mut Checker, message: v1::Forward, path: Option<&PathMat
             .rewrite
             .map(|rewrite| Box::new(read_rewrite(check, rewrite, path))),
         upgrades: upgrades::read(check, message.upgrades),
+        connect: message.connect,
         tunnel_idle_timeout: read_limit(
             check,
             "forward.tunnel_idle_timeout",

@@ -334,9 +334,19 @@ fn forward() -> impl Strategy<Value = v1::Forward> {
         option::of(any::<u32>()),
         option::of(texts().prop_map(|protocols| v1::Upgrades { protocols })),
         option::of(duration()),
+        any::<bool>(),
     )
         .prop_map(
-            |(clusters, timeout, idle_timeout, rewrite, most, upgrades, tunnel_idle_timeout)| {
+            |(
+                clusters,
+                timeout,
+                idle_timeout,
+                rewrite,
+                most,
+                upgrades,
+                tunnel_idle_timeout,
+                connect,
+            )| {
                 v1::Forward {
                     clusters,
                     timeout,
@@ -345,6 +355,7 @@ fn forward() -> impl Strategy<Value = v1::Forward> {
                     max_request_body_bytes: most,
                     upgrades,
                     tunnel_idle_timeout,
+                    connect,
                 }
             },
         )

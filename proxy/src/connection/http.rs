@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     detect::{Protocol, Rewound, detect},
     streams::{Counted, Streams},
+    tunnels,
     wire::Wire,
 };
 use crate::{
@@ -136,12 +137,17 @@ async fn http2<W: Wire>(
 ) -> Result<(), BoxError> {
     let streams = Rc::new(Streams::new(settings.limits.requests_per_connection));
     let counted = streams.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let (connection, open) = (connection.clone(), counted.open());
+        let tunnel = tunnels::asked(&mut request, &connection).map(|asked| (asked, counted.open()));
         async move {
             let response = exchange(&connection, request.map(Downstream::Http2)).await;
             // Set wherever hyper runs what we gave it.
             let _ = STREAM.try_with(|overdue| response.body().watched_by(overdue));
+            let response = match tunnel {
+                None => response,
+                Some((asked, open)) => asked.settle(response, connection, open),
+            };
             Ok::<_, Infallible>(response.map(|body| Counted { body, _open: open }))
         }
     });
@@ -151,6 +157,7 @@ async fn http2<W: Wire>(
             .keep_alive_interval(PING)
             .max_concurrent_streams(settings.limits.concurrent_streams)
             .max_header_list_size(settings.limits.header_bytes)
+            .enable_connect_protocol()
             .max_send_buf_size(UNSENT_MAX)
             .serve_connection(TokioIo::new(io), service)
     );

@@ -9,6 +9,7 @@ mod proxy_header;
 mod streams;
 mod tcp;
 mod tls;
+mod tunnels;
 mod wire;
 
 use std::{io, net::SocketAddr, rc::Rc, sync::Arc};

@@ -24,9 +24,9 @@ pub enum Failure {
     /// The request target is over the limit of the listener.
     #[error("the request target is too long")]
     UriTooLong,
-    /// A method that is not served here.
-    #[error("method not allowed")]
-    MethodNotAllowed,
+    /// A method that is not served here: why.
+    #[error("{0}")]
+    MethodNotAllowed(&'static str),
     /// No route matches.
     #[error("no route matches this request")]
     NoRoute,
@@ -50,7 +50,7 @@ impl Failure {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream(UpstreamError::ConnectTimeout(_)) | Self::Timeout(_) => {
@@ -75,12 +75,12 @@ impl Failure {
             header::CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
-        if matches!(self, Self::MethodNotAllowed) {
+        if matches!(self, Self::MethodNotAllowed(_)) {
             // RFC 9110 section 15.5.6: which methods are; none for such a target.
             let none = HeaderValue::from_static("");
             response.headers_mut().insert(header::ALLOW, none);
         }
-        if matches!(self, Self::BadRequest(_) | Self::MethodNotAllowed) {
+        if matches!(self, Self::BadRequest(_) | Self::MethodNotAllowed(_)) {
             // What follows on the connection cannot be trusted to be the next request.
             response
                 .headers_mut()

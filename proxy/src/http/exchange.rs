@@ -6,10 +6,10 @@ use std::{
 };
 
 use fleetway_api::{Action, DirectResponse, Redirect, Route};
-use http::{Request, Response, header};
+use http::{Method, Request, Response, header};
 
 use super::{
-    Downstream, Failure, ResponseBody, forward, headers,
+    Downstream, Failure, ResponseBody, connect, forward, headers,
     local::{Entrance, Local, View},
     screen::screen,
     target::Target,
@@ -100,7 +100,10 @@ async fn answer(
         .listener
         .table
         .lookup(&wanted)
-        .ok_or(Failure::NoRoute)?;
+        .ok_or_else(|| no_route(request.method()))?;
+    if request.method() == Method::CONNECT {
+        return connect::connect(connection, view, bound).await;
+    }
     let route = bound.route();
     match &route.action {
         Action::Respond(respond) => Ok(direct(respond)),
@@ -110,6 +113,15 @@ async fn answer(
             redirect(https, route, rule, &target)
         }
         Action::Forward(rule) => forward::forward(connection, view, bound, rule, request).await,
+    }
+}
+
+/// Why nothing takes a request.
+fn no_route(method: &Method) -> Failure {
+    if *method == Method::CONNECT {
+        connect::REFUSED
+    } else {
+        Failure::NoRoute
     }
 }
 

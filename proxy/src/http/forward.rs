@@ -89,14 +89,14 @@ fn last_hop(request: &Request<Downstream>) -> Result<Option<Response<ResponseBod
     }
     if request.method() == Method::TRACE {
         // It would show what was added on the way.
-        return Err(Failure::MethodNotAllowed);
+        return Err(Failure::MethodNotAllowed("method not allowed"));
     }
     let mut response = Response::new(ResponseBody::Full(None));
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(Some(response))
 }
 
-fn count_failure(error: &UpstreamError, cluster: &Cluster, worker: usize) {
+pub(super) fn count_failure(error: &UpstreamError, cluster: &Cluster, worker: usize) {
     let shard = cluster.counters.shard(worker);
     match error {
         UpstreamError::Connect(..) | UpstreamError::ConnectTimeout(_) => {
@@ -133,7 +133,8 @@ fn prepare(
         fields.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
     if let Some(asked) = asked
-        && received == Version::HTTP_11
+        // HTTP/2 has no such fields: there they come of an extended CONNECT.
+        && received != Version::HTTP_10
     {
         upgrade::ask(fields, &asked, &rule.upgrades);
     }

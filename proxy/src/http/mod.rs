@@ -1,6 +1,7 @@
 //! HTTP requests from their head to the last byte of their response.
 
 mod body;
+mod connect;
 mod error;
 mod exchange;
 mod forward;

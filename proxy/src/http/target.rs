@@ -25,9 +25,6 @@ impl<'r> Target<'r> {
     /// # Errors
     /// When there is no host, more than one, or one that is none.
     pub fn of<B>(request: &'r Request<B>) -> Result<Self, Failure> {
-        if request.method() == Method::CONNECT {
-            return Err(Failure::MethodNotAllowed);
-        }
         let mut hosts = request.headers().get_all(header::HOST).iter();
         let host = hosts.next();
         if hosts.next().is_some() {

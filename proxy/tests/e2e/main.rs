@@ -10,6 +10,7 @@
 mod atomicity;
 mod cli;
 mod clusters;
+mod connect;
 mod docs;
 mod durability;
 mod http;
