@@ -25,6 +25,8 @@ pub struct Cluster {
     pub max_idle: usize,
     /// What connections begin with, to say which client they are for.
     pub proxy_protocol: Option<ProxyProtocolVersion>,
+    /// Whether its endpoints speak HTTP/2, in place of HTTP/1.1.
+    pub http2: bool,
 }
 
 /// The members of the cluster of the same name.
@@ -73,11 +75,25 @@ impl Cluster {
             check.fault("pool.max_idle", "must be at most 100000");
         }
         let proxy_protocol = ProxyProtocolVersion::read(&mut check, message.proxy_protocol);
+        let http2 = match v1::UpstreamProtocol::try_from(message.protocol) {
+            Ok(protocol) => protocol == v1::UpstreamProtocol::Http2,
+            Err(_) => {
+                check.fault("protocol", "must be HTTP1 or HTTP2");
+                false
+            }
+        };
+        if http2 && proxy_protocol.is_some() {
+            check.fault(
+                "protocol",
+                "HTTP2 has requests of many clients on one connection, and proxy_protocol tells of one: use HTTP1",
+            );
+        }
         match common {
             Some(common) if check.is_clean() => Ok(Self {
                 common,
                 endpoints,
                 proxy_protocol,
+                http2,
                 connect_timeout,
                 idle_timeout,
                 max_idle: usize::try_from(max_idle).unwrap_or(usize::MAX),

@@ -147,9 +147,10 @@ fn cluster() -> impl Strategy<Value = v1::Cluster> {
         option::of(duration()),
         option::of(pool),
         0..=2_i32,
+        0..=2_i32,
     )
         .prop_map(
-            |(name, fleets, labels, endpoints, connect_timeout, pool, proxy_protocol)| {
+            |(name, fleets, labels, endpoints, connect_timeout, pool, proxy_protocol, protocol)| {
                 v1::Cluster {
                     name,
                     fleets,
@@ -158,6 +159,7 @@ fn cluster() -> impl Strategy<Value = v1::Cluster> {
                     connect_timeout,
                     pool,
                     proxy_protocol,
+                    protocol,
                 }
             },
         )

@@ -24,6 +24,8 @@ pub struct Cluster {
     pub max_idle: usize,
     /// What connections begin with, to say which client they are for.
     pub proxy_protocol: Option<api::ProxyProtocolVersion>,
+    /// Whether its endpoints speak HTTP/2, in place of HTTP/1.1.
+    pub http2: bool,
     /// What is counted of it; outlives the snapshot.
     pub counters: Arc<ClusterCounters>,
 }
@@ -51,6 +53,7 @@ impl Cluster {
                 None => resource.max_idle,
             },
             proxy_protocol: resource.proxy_protocol,
+            http2: resource.http2,
             counters,
         }
     }

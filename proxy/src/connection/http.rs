@@ -139,7 +139,7 @@ async fn http2<W: Wire>(
     let counted = streams.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (connection, open) = (connection.clone(), counted.open());
-        let tunnel = tunnels::asked(&mut request, &connection).map(|asked| (asked, counted.open()));
+        let tunnel = tunnels::asked(&mut request, &connection).map(|asked| (asked, open.again()));
         async move {
             let response = exchange(&connection, request.map(Downstream::Http2)).await;
             // Set wherever hyper runs what we gave it.

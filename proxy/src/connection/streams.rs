@@ -72,6 +72,14 @@ impl Streams {
 #[derive(Debug)]
 pub(super) struct Open(Rc<Streams>);
 
+impl Open {
+    /// The same stream: it is open until both are dropped.
+    pub(super) fn again(&self) -> Self {
+        self.0.open.set(self.0.open.get() + 1);
+        Self(self.0.clone())
+    }
+}
+
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get().saturating_sub(1));

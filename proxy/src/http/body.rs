@@ -244,9 +244,7 @@ impl Body for ResponseBody {
             Self::Forwarded(forwarded) => {
                 if let Poll::Ready(frame) = Pin::new(&mut forwarded.body).poll_frame(cx) {
                     forwarded.activity.touch();
-                    return Poll::Ready(
-                        frame.map(|frame| frame.map_err(|error| BodyError::Upstream(error.into()))),
-                    );
+                    return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Upstream)));
                 }
                 let expired = ready!(forwarded.watchdog.borrow_mut().poll_expired(cx));
                 Poll::Ready(Some(Err(BodyError::Timeout(expired))))

@@ -1,16 +1,22 @@
 //! Connections to endpoints: opened, used for one request at a time, kept for the next.
 
+mod body;
 mod connect;
+mod http2;
 mod pool;
 mod send;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+pub use body::UpstreamBody;
 pub use connect::connect;
 pub use pool::Pool;
-pub use send::{Notify, UpstreamBody, send};
+pub use send::{Notify, send};
 
 use crate::cluster::Cluster;
+
+/// Whatever went wrong with a body.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why an endpoint gave no response.
 #[derive(Debug, thiserror::Error)]

@@ -9,12 +9,15 @@ use std::{
 
 use tokio::net::TcpStream;
 
+use super::http2::Sessions;
 use crate::http1::Connection;
 
 /// The idle connections of one worker, by endpoint.
 #[derive(Debug, Default)]
 pub struct Pool {
     idle: RefCell<HashMap<SocketAddr, Vec<Idle>, foldhash::fast::RandomState>>,
+    /// Those that speak HTTP/2, idle or not.
+    pub(super) http2: Sessions,
 }
 
 #[derive(Debug)]
@@ -59,6 +62,7 @@ impl Pool {
 
     /// Closes what has been kept too long or was closed by the other side.
     pub fn sweep(&self) {
+        self.http2.sweep();
         let now = Instant::now();
         self.idle.borrow_mut().retain(|_, kept| {
             kept.retain_mut(|idle| idle.until > now && idle.connection.is_open());

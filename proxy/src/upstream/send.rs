@@ -1,21 +1,21 @@
 //! One request over one connection, and once more where a kept connection turned out closed.
 
-use std::{error::Error, net::SocketAddr, rc::Rc};
+use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use tokio::net::TcpStream;
 
-use super::{Pool, UpstreamError, connect::connect, pool::Keep};
+use super::{
+    BoxError, Pool, UpstreamBody, UpstreamError, body::Http1Body, connect::connect, http2,
+    pool::Keep,
+};
 use crate::{
     cluster::Cluster,
-    http1::{ClientConfig, Connection, Hooks, ResponseBody, SendError, SendErrorKind},
+    http1::{ClientConfig, Connection, Hooks, SendError, SendErrorKind},
     proxy_protocol::Addresses,
 };
-
-/// A response's body. Gives its connection back to the pool once read to the end.
-pub type UpstreamBody<B, N> = ResponseBody<TcpStream, B, Returning<N>>;
 
 /// Is told of interim responses.
 pub trait Notify: Clone {
@@ -52,15 +52,39 @@ impl<N: Notify> Hooks<TcpStream> for Returning<N> {
 pub async fn send<B, N>(
     pool: &Rc<Pool>,
     worker: usize,
+    cluster: &Arc<Cluster>,
+    endpoint: SocketAddr,
+    client: impl FnOnce() -> Addresses,
+    request: Request<B>,
+    notify: N,
+) -> Result<Response<UpstreamBody<B, N>>, UpstreamError>
+where
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<BoxError>,
+    N: Notify,
+{
+    if cluster.http2 {
+        // Boxed, so that a request over HTTP/1 does not hold the room for it.
+        let sent = http2::send(pool, worker, cluster, endpoint, request, notify);
+        let response = Box::pin(sent).await?;
+        return Ok(response.map(UpstreamBody::Http2));
+    }
+    let response = http1(pool, worker, cluster, endpoint, client, request, notify).await?;
+    Ok(response.map(UpstreamBody::Http1))
+}
+
+async fn http1<B, N>(
+    pool: &Rc<Pool>,
+    worker: usize,
     cluster: &Cluster,
     endpoint: SocketAddr,
     client: impl FnOnce() -> Addresses,
     mut request: Request<B>,
     notify: N,
-) -> Result<Response<UpstreamBody<B, N>>, UpstreamError>
+) -> Result<Response<Http1Body<B, N>>, UpstreamError>
 where
     B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    B::Error: Into<BoxError>,
     N: Notify,
 {
     let keep = Keep {

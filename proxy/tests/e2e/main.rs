@@ -13,6 +13,7 @@ mod clusters;
 mod connect;
 mod docs;
 mod durability;
+mod grpc;
 mod http;
 mod independence;
 mod listeners;

@@ -1,0 +1,80 @@
+//! The body of a response, over whichever version of HTTP it comes.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::net::TcpStream;
+
+use super::{BoxError, Notify, http2::Http2Body, send::Returning};
+use crate::http1::{ResponseBody, Switched};
+
+/// Over HTTP/1. Gives its connection back to the pool once read to the end.
+pub(super) type Http1Body<B, N> = ResponseBody<TcpStream, B, Returning<N>>;
+
+/// A response's body.
+#[derive(Debug)]
+pub enum UpstreamBody<B, N> {
+    /// Over HTTP/1.
+    Http1(Http1Body<B, N>),
+    /// Over HTTP/2.
+    Http2(Http2Body),
+}
+
+impl<B, N> UpstreamBody<B, N>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+    N: Notify,
+{
+    /// The connection as another protocol has it from here on: after a 101 only.
+    pub fn into_switched(self) -> Option<Switched<TcpStream>> {
+        match self {
+            Self::Http1(body) => body.into_switched(),
+            Self::Http2(_) => None,
+        }
+    }
+}
+
+impl<B, N> Body for UpstreamBody<B, N>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+    N: Notify,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Http1(body) => {
+                let frame = Pin::new(body).poll_frame(cx);
+                frame.map(|frame| frame.map(|frame| frame.map_err(BoxError::from)))
+            }
+            Self::Http2(body) => {
+                let frame = Pin::new(body).poll_frame(cx);
+                frame.map(|frame| frame.map(|frame| frame.map_err(BoxError::from)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}
