@@ -25,6 +25,9 @@ pub enum Refused {
     /// The listener has as many as it takes.
     #[error("the listener has as many connections as it takes")]
     Listener,
+    /// The proxy is short of memory.
+    #[error("the proxy is short of memory")]
+    Overload,
     /// The source has as many as one may have.
     #[error("the source has as many connections as one may have")]
     Source,

@@ -1,35 +1,65 @@
 //! The proxy as a whole: starts its parts, and ends them in order.
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    os::fd::{AsFd as _, OwnedFd},
+    path::{Path, PathBuf},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
-use tokio::sync::watch;
+use sd_notify::NotifyState;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{self, Admin},
     config::{Config, ConfigSource, TrustFiles},
+    handover::{self, HandoverError, Legacy, Predecessor},
+    overload,
     runtime::{Addresses, Runtime},
     state::StateFolder,
-    xds::{self, Node, Servers, Source, Status, Trust},
+    xds::{self, Node, Servers, Source, StartError, Status, Trust},
 };
 
-/// Runs a proxy until `stop`, then lets what is in flight finish.
+/// What a proxy is told from outside.
+#[derive(Debug)]
+pub struct Signals<S> {
+    /// Finish what is in flight and end.
+    pub stop: S,
+    /// Give way to a new process that does the same.
+    pub upgrade: mpsc::Receiver<()>,
+}
+
+/// How long a new process may take until it serves what this one does.
+const SUCCESSION: Duration = Duration::from_secs(60);
+
+/// Runs a proxy until it is to stop or another process has taken over, then lets what is in flight
+/// finish. `program` is what another process is started from.
 ///
 /// # Errors
 /// When it cannot start, or its source of configuration fails for good.
-pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+pub async fn run(
+    config: Config,
+    legacy: Legacy,
+    program: PathBuf,
+    signals: Signals<impl Future<Output = ()>>,
+) -> anyhow::Result<()> {
     let state = StateFolder::take(&config.state)?;
-    let source = source(&config)?;
-    let socket = tokio::net::TcpListener::bind(config.admin)
-        .await
-        .with_context(|| format!("admin: cannot listen on {}", config.admin))?;
-    let admin_address = socket.local_addr()?;
-    let runtime = Arc::new(Runtime::start(config.worker_count())?);
-    tracing::info!(admin = %admin_address, workers = config.worker_count(), "started");
+    let socket = admin_socket(config.admin, legacy.admin).await?;
+    let address = socket.local_addr()?;
+    let duplicate = socket.as_fd().try_clone_to_owned()?;
+    let workers = config.worker_count();
+    let runtime = Arc::new(Runtime::start_with(workers, legacy.sockets)?);
+    tracing::info!(admin = %address, workers, "started");
 
     let (draining, ended) = (CancellationToken::new(), CancellationToken::new());
-    let left = CancellationToken::new();
     let status = Status::new();
     let admin = Admin {
         runtime: runtime.clone(),
@@ -37,44 +67,185 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Resu
         status: status.clone(),
     };
     let admin = tokio::spawn(admin::serve(socket, admin, ended.clone()));
-    let tell = tokio::spawn(tell_addresses(
-        state,
-        admin_address,
-        runtime.addresses(),
-        left.clone(),
-    ));
-    let configured = CancellationToken::new();
-    let mut following = tokio::spawn(xds::run(
-        source,
+    let watched = runtime.overload().clone();
+    let limit = config.memory_limit.unwrap_or_else(overload::allowed);
+    let watching = tokio::spawn(async move { watched.watch(limit).await });
+    let ready = tokio::spawn(tell_ready(
+        status.clone(),
         runtime.clone(),
-        status,
-        configured.clone(),
+        legacy.predecessor,
     ));
 
-    let outcome = tokio::select! {
-        () = stop => {
-            tracing::info!("stopping: finishing what is in flight");
-            draining.cancel();
-            configured.cancel();
-            let last_written = async {
-                let outcome = (&mut following).await;
-                left.cancel();
-                outcome
-            };
-            let (outcome, ()) = tokio::join!(last_written, runtime.drain(config.drain_timeout));
-            outcome
-        }
-        outcome = &mut following => outcome,
+    let serving = Serving {
+        source: source(&config)?,
+        runtime: runtime.clone(),
+        status,
+        admin: (address, duplicate),
     };
-    left.cancel();
-    tell.await?;
+    let mut following = serving.follow(state);
+    let Signals { stop, mut upgrade } = signals;
+    let mut stop = pin!(stop);
+    let outcome = loop {
+        tokio::select! {
+            () = stop.as_mut() => {
+                tracing::info!("stopping: finishing what is in flight");
+                notify(&[NotifyState::Stopping]);
+                draining.cancel();
+                let drain = runtime.drain(config.drain_timeout);
+                break tokio::join!(following.end(), drain).0;
+            }
+            Some(()) = upgrade.recv() => {
+                tracing::info!(program = %program.display(), "a new process is to take over");
+                // Of two with one name only one can follow the servers, and have the state folder.
+                let outcome = following.end().await;
+                if outcome.is_err() {
+                    break outcome;
+                }
+                match serving.hand_over(&program).await {
+                    Ok(()) => {
+                        tracing::info!("the new process serves: finishing what is in flight");
+                        // Its admin page answers from here on, and this one's no more.
+                        ended.cancel();
+                        runtime.drain(config.drain_timeout).await;
+                        break Ok(());
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the new process did not take over, this one goes on");
+                        following = serving.follow(StateFolder::take(&config.state)?);
+                    }
+                }
+            }
+            () = following.failed() => break following.end().await,
+        }
+    };
     ended.cancel();
     admin.await?;
+    for task in [watching, ready] {
+        task.abort();
+        let _ended = task.await;
+    }
+    drop(serving);
     let runtime = Arc::into_inner(runtime).context("the workers are still in use")?;
     tokio::task::spawn_blocking(move || runtime.stop()).await?;
-    outcome??;
+    outcome?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The admin page's socket: the one that was passed on, or a new one.
+async fn admin_socket(
+    asked: SocketAddr,
+    passed: Option<std::net::TcpListener>,
+) -> anyhow::Result<tokio::net::TcpListener> {
+    if let Some(socket) = passed
+        && socket
+            .local_addr()
+            .is_ok_and(|at| at == asked || (asked.port() == 0 && at.ip() == asked.ip()))
+    {
+        socket.set_nonblocking(true)?;
+        return Ok(tokio::net::TcpListener::from_std(socket)?);
+    }
+    tokio::net::TcpListener::bind(asked)
+        .await
+        .with_context(|| format!("admin: cannot listen on {asked}"))
+}
+
+/// Once a configuration is in force: relieves the process before this one, and tells the service
+/// manager.
+async fn tell_ready(status: Status, runtime: Arc<Runtime>, predecessor: Option<Predecessor>) {
+    let mut reports = status.subscribe();
+    if reports
+        .wait_for(|report| report.served.is_some())
+        .await
+        .is_err()
+    {
+        return;
+    }
+    if let Some(predecessor) = predecessor {
+        predecessor.relieve();
+        // The other process closes them: nobody else would serve what comes in there.
+        runtime.forget_inherited().await;
+    }
+    notify(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())]);
+}
+
+/// Tells the service manager, if there is one that wants to know.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager cannot be told");
+    }
+}
+
+/// What the configuration is followed with, and handed over.
+struct Serving {
+    source: Source,
+    runtime: Arc<Runtime>,
+    status: Status,
+    admin: (SocketAddr, OwnedFd),
+}
+
+impl Serving {
+    /// Keeps the newest configuration in force, and `state` as things are.
+    fn follow(&self, state: StateFolder) -> Following {
+        let (configured, left) = (CancellationToken::new(), CancellationToken::new());
+        let addresses = self.runtime.addresses();
+        let source = xds::run(
+            self.source.clone(),
+            self.runtime.clone(),
+            self.status.clone(),
+            configured.clone(),
+        );
+        Following {
+            source: Some(tokio::spawn(source)),
+            outcome: Ok(()),
+            tell: tokio::spawn(tell_addresses(state, self.admin.0, addresses, left.clone())),
+            configured,
+            left,
+        }
+    }
+
+    /// Has another process serve what this one does.
+    async fn hand_over(&self, program: &Path) -> Result<(), HandoverError> {
+        let of_listeners = self.runtime.duplicates().await?;
+        let mut sockets: Vec<_> = of_listeners
+            .into_iter()
+            .map(|(name, socket)| (name.to_string(), socket))
+            .collect();
+        sockets.push((handover::ADMIN.to_owned(), self.admin.1.try_clone()?.into()));
+        handover::hand_over(program, sockets, SUCCESSION).await
+    }
+}
+
+/// The tasks that follow the configuration.
+struct Following {
+    source: Option<JoinHandle<Result<(), StartError>>>,
+    /// How that ended, once it has.
+    outcome: anyhow::Result<()>,
+    tell: JoinHandle<()>,
+    configured: CancellationToken,
+    left: CancellationToken,
+}
+
+impl Following {
+    /// Returns once the source has ended, which by itself it does only when it cannot be used.
+    async fn failed(&mut self) {
+        if let Some(source) = &mut self.source {
+            self.outcome = match source.await {
+                Ok(outcome) => outcome.map_err(Into::into),
+                Err(error) => Err(error.into()),
+            };
+            self.source = None;
+        }
+    }
+
+    /// Ends following. What was in force is on the disk then, and the state folder free.
+    async fn end(&mut self) -> anyhow::Result<()> {
+        self.configured.cancel();
+        self.failed().await;
+        self.left.cancel();
+        (&mut self.tell).await?;
+        std::mem::replace(&mut self.outcome, Ok(()))
+    }
 }
 
 fn source(config: &Config) -> anyhow::Result<Source> {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use bytesize::ByteSize;
 use clap::Parser;
 use fleetway_api::{Name, bootstrap, proto};
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,11 @@ pub struct Source {
     #[arg(long, value_name = "DURATION")]
     drain_timeout: Option<proto::Duration>,
 
+    /// The memory the proxy may use, such as 512MiB; 0 for no limit [default: what its control
+    /// groups leave it]
+    #[arg(long, value_name = "SIZE")]
+    memory_limit: Option<ByteSize>,
+
     /// What is logged: error, warn, info, debug, trace, or by module, such as
     /// info,fleetway_proxy::xds=debug [default: info]
     #[arg(long, value_name = "FILTER")]
@@ -101,6 +107,9 @@ pub struct Config {
     pub workers: usize,
     /// How long requests may go on after SIGTERM.
     pub drain_timeout: Duration,
+    /// The memory the proxy may use, in bytes; 0 for no limit, `None` for what its control groups
+    /// leave it.
+    pub memory_limit: Option<u64>,
     /// The log filter.
     pub log: String,
 }
@@ -174,6 +183,7 @@ impl Config {
             state: all.state.unwrap_or_else(|| "fleetway-state".into()),
             workers,
             drain_timeout: drain_timeout.unwrap_or(Duration::from_secs(30)),
+            memory_limit: all.memory_limit.map(|size| size.as_u64()),
             log: all.log.unwrap_or_else(|| "info".to_owned()),
         })
     }

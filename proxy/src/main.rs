@@ -4,13 +4,19 @@ use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::Parser as _;
 use fleetway_proxy::{
-    app,
+    app::{self, Signals},
     config::{Arguments, Config},
+    handover::Legacy,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    // Before anything is opened that could be taken for it.
+    let legacy = Legacy::take();
     let config = match Config::load(&Arguments::parse()) {
         Ok(config) => config,
         Err(error) => return fail(&format!("{error:#}")),
@@ -31,23 +37,33 @@ fn main() -> ExitCode {
         .build();
     match runtime
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(run(config)))
+        .and_then(|runtime| runtime.block_on(run(config, legacy)))
     {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{error:#}")),
     }
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn run(config: Config, legacy: Legacy) -> anyhow::Result<()> {
+    // As it is called now: by the time it is needed, another may be in its place, which is meant.
+    let program = std::env::current_exe()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    app::run(config, async move {
+    let mut user2 = signal(SignalKind::user_defined2())?;
+    let (asked, upgrade) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while user2.recv().await.is_some() {
+            // One that is asked for while another is under way is the same.
+            let _ = asked.try_send(());
+        }
+    });
+    let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-    })
-    .await
+    };
+    app::run(config, legacy, program, Signals { stop, upgrade }).await
 }
 
 fn fail(message: &str) -> ExitCode {

@@ -8,11 +8,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use fleetway_api::FieldError;
+use fleetway_api::{FieldError, Name};
 use tokio::sync::{Mutex, watch};
 
 use crate::{
-    listener::Sockets,
+    listener::{Inherited, Sockets},
+    overload::Overload,
     snapshot::{Apply, Live, Snapshot, Update},
     worker::Worker,
 };
@@ -23,6 +24,7 @@ pub struct Runtime {
     live: Arc<Live>,
     workers: Vec<Worker>,
     sockets: Mutex<Sockets>,
+    overload: Arc<Overload>,
     addresses: watch::Sender<Addresses>,
 }
 
@@ -35,15 +37,25 @@ impl Runtime {
     /// # Errors
     /// When a thread cannot be started.
     pub fn start(workers: usize) -> io::Result<Self> {
+        Self::start_with(workers, Vec::new())
+    }
+
+    /// The same, with sockets that were passed on to this process.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start_with(workers: usize, inherited: Vec<Inherited>) -> io::Result<Self> {
+        let overload = Arc::new(Overload::default());
         let live = Arc::new(Live::new(Snapshot::default()));
         let workers = (0..workers.max(1))
-            .map(|index| Worker::start(index, live.clone()))
+            .map(|index| Worker::start(index, live.clone(), overload.clone()))
             .collect::<io::Result<_>>()?;
         let addresses = watch::Sender::new(Addresses::new());
         Ok(Self {
             live,
             workers,
-            sockets: Mutex::default(),
+            sockets: Mutex::new(Sockets::new(inherited)),
+            overload,
             addresses,
         })
     }
@@ -58,6 +70,27 @@ impl Runtime {
     #[must_use]
     pub fn addresses(&self) -> watch::Receiver<Addresses> {
         self.addresses.subscribe()
+    }
+
+    /// How near the process is to its memory.
+    #[must_use]
+    pub fn overload(&self) -> &Arc<Overload> {
+        &self.overload
+    }
+
+    /// Duplicates of all listening sockets, by listener.
+    ///
+    /// # Errors
+    /// When a worker is gone, or the process has no descriptors left.
+    pub async fn duplicates(&self) -> io::Result<Vec<(Name, std::net::TcpListener)>> {
+        let of_workers = self.workers.iter().map(Worker::duplicate);
+        let all = futures_util::future::try_join_all(of_workers).await?;
+        Ok(all.into_iter().flatten().collect())
+    }
+
+    /// Closes sockets that were passed on to this process and no listener has asked for.
+    pub async fn forget_inherited(&self) {
+        self.sockets.lock().await.forget_inherited();
     }
 
     /// Stops accepting and waits for the requests in flight, at most `within`.
@@ -87,12 +120,7 @@ impl Apply for Arc<Runtime> {
         let plan = sockets.plan(&next, workers)?;
         let (revision, origin) = (next.revision, next.origin.to_string());
         self.live.swap(next);
-        let mut opens: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
-        for (name, bound) in plan.open {
-            for (open, socket) in opens.iter_mut().zip(bound) {
-                open.push((name.clone(), socket));
-            }
-        }
+        let opens = spread(plan.open, workers);
         let told = self
             .workers
             .iter()
@@ -119,6 +147,26 @@ impl Apply for Arc<Runtime> {
         tracing::info!(revision, origin, "configuration in force");
         Ok(())
     }
+}
+
+/// The sockets of each worker, by listener: each has some of every listener's.
+fn spread(
+    open: Vec<(Name, Vec<std::net::TcpListener>)>,
+    workers: usize,
+) -> Vec<Vec<(Name, Vec<std::net::TcpListener>)>> {
+    let mut opens: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+    for (name, sockets) in open {
+        let mut shares: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+        for (index, socket) in sockets.into_iter().enumerate() {
+            if let Some(share) = shares.get_mut(index % workers.max(1)) {
+                share.push(socket);
+            }
+        }
+        for (open, share) in opens.iter_mut().zip(shares) {
+            open.push((name.clone(), share));
+        }
+    }
+    opens
 }
 
 /// Now, in milliseconds since 1970; 0 for a clock before that.

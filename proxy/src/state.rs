@@ -25,6 +25,7 @@ pub struct StateFolder {
 
 #[derive(Serialize)]
 struct Bound<'a> {
+    pid: u32,
     admin: SocketAddr,
     listeners: &'a BTreeMap<String, SocketAddr>,
 }
@@ -81,7 +82,11 @@ impl StateFolder {
         admin: SocketAddr,
         listeners: &BTreeMap<String, SocketAddr>,
     ) -> io::Result<()> {
-        let text = serde_json::to_vec_pretty(&Bound { admin, listeners })?;
+        let text = serde_json::to_vec_pretty(&Bound {
+            pid: std::process::id(),
+            admin,
+            listeners,
+        })?;
         let beside = self.path.join(".addresses.json.new");
         fs::write(&beside, text)?;
         fs::rename(beside, self.path.join(ADDRESSES))

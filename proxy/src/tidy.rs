@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// From the outside in: a module uses only those after it.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 21] = [
     "app",
     "admin",
+    "handover",
     "runtime",
     "worker",
     "listener",
@@ -17,6 +18,7 @@ const ORDER: [&str; 19] = [
     "cluster",
     "tls",
     "admission",
+    "overload",
     "http1",
     "relay",
     "proxy_protocol",

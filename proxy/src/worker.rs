@@ -2,7 +2,14 @@
 //! one worker, so nothing on a request's path is locked.
 
 use std::{
-    cell::RefCell, collections::HashMap, io, net::TcpListener, rc::Rc, sync::Arc, thread,
+    cell::RefCell,
+    collections::HashMap,
+    io,
+    net::TcpListener,
+    os::fd::AsFd as _,
+    rc::{Rc, Weak},
+    sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -17,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     http::{Entrance, Local},
     listener::{Terms, accept},
+    overload::Overload,
     snapshot::Live,
 };
 
@@ -28,9 +36,13 @@ const SWEEP: Duration = Duration::from_secs(1);
 enum Command {
     /// Sockets to open and listeners to close, after a swap.
     Reconcile {
-        open: Vec<(Name, TcpListener)>,
+        open: Vec<(Name, Vec<TcpListener>)>,
         close: Vec<Name>,
         done: oneshot::Sender<()>,
+    },
+    /// Give the listening sockets to another process, too.
+    Duplicate {
+        done: oneshot::Sender<io::Result<Vec<(Name, TcpListener)>>>,
     },
     /// Stop accepting, let requests in flight end within the time, then end them.
     Drain {
@@ -56,7 +68,7 @@ impl Worker {
     ///
     /// # Errors
     /// When the thread or its runtime cannot be made.
-    pub fn start(index: usize, live: Arc<Live>) -> io::Result<Self> {
+    pub fn start(index: usize, live: Arc<Live>, overload: Arc<Overload>) -> io::Result<Self> {
         let (commands, inbox) = mpsc::channel(16);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -64,7 +76,7 @@ impl Worker {
         let thread = thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
-                LocalSet::new().block_on(&runtime, run(index, live, inbox));
+                LocalSet::new().block_on(&runtime, run(Local::new(index, live, overload), inbox));
             })?;
         Ok(Self {
             commands,
@@ -78,12 +90,23 @@ impl Worker {
     /// When the worker is gone.
     pub async fn reconcile(
         &self,
-        open: Vec<(Name, TcpListener)>,
+        open: Vec<(Name, Vec<TcpListener>)>,
         close: Vec<Name>,
     ) -> Result<(), Stopped> {
         let (done, wait) = oneshot::channel();
         self.send(Command::Reconcile { open, close, done }).await?;
         wait.await.map_err(|_| Stopped)
+    }
+
+    /// Duplicates of its listening sockets, by listener.
+    ///
+    /// # Errors
+    /// When the worker is gone, or the process has no descriptors left.
+    pub async fn duplicate(&self) -> io::Result<Vec<(Name, TcpListener)>> {
+        let (done, wait) = oneshot::channel();
+        let sent = self.send(Command::Duplicate { done }).await;
+        sent.map_err(io::Error::other)?;
+        wait.await.map_err(io::Error::other)?
     }
 
     /// Stops accepting and waits until every connection has ended, at most `within`.
@@ -118,11 +141,12 @@ struct Open {
     /// Of the connections that are accepted now.
     terms: Rc<RefCell<Rc<Terms>>>,
     closed: CancellationToken,
-    accepting: JoinHandle<()>,
+    accepting: Vec<JoinHandle<()>>,
+    /// Gone with the end of accepting.
+    sockets: Vec<Weak<tokio::net::TcpListener>>,
 }
 
-async fn run(index: usize, live: Arc<Live>, mut inbox: mpsc::Receiver<Command>) {
-    let local = Local::new(index, live);
+async fn run(local: Rc<Local>, mut inbox: mpsc::Receiver<Command>) {
     let mut open: HashMap<Name, Open> = HashMap::new();
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -148,14 +172,21 @@ async fn run(index: usize, live: Arc<Live>, mut inbox: mpsc::Receiver<Command>) 
                 for listener in open.values() {
                     listener.renew(&local);
                 }
-                for (name, socket) in sockets {
-                    match Open::start(&local, &name, socket) {
+                for (name, sockets) in sockets {
+                    match Open::start(&local, &name, sockets) {
                         Ok(listener) => drop(open.insert(name, listener)),
                         Err(error) => tracing::error!(listener = %name, %error, "cannot listen"),
                     }
                 }
                 // Nobody waiting is no reason to undo it.
                 let _ = done.send(());
+            }
+            Some(Command::Duplicate { done }) => {
+                let duplicates = open.iter().flat_map(|(name, listener)| {
+                    let sockets = listener.sockets.iter().filter_map(Weak::upgrade);
+                    sockets.map(|socket| Ok((name.clone(), duplicate(&socket)?)))
+                });
+                let _ = done.send(duplicates.collect());
             }
             Some(Command::Drain { within, done }) => {
                 let ends = open
@@ -170,18 +201,25 @@ async fn run(index: usize, live: Arc<Live>, mut inbox: mpsc::Receiver<Command>) 
 }
 
 impl Open {
-    fn start(local: &Rc<Local>, name: &Name, socket: TcpListener) -> io::Result<Self> {
+    fn start(local: &Rc<Local>, name: &Name, sockets: Vec<TcpListener>) -> io::Result<Self> {
         let entrance = Entrance::new(local, name.clone())
             .ok_or_else(|| io::Error::other("the snapshot has no such listener"))?;
         let terms = Rc::new(RefCell::new(Rc::new(Terms::new(entrance))));
         let closed = CancellationToken::new();
-        let socket = tokio::net::TcpListener::from_std(socket)?;
-        let accepting = accept(socket, local.clone(), terms.clone(), closed.clone());
-        Ok(Self {
+        let mut this = Self {
             terms,
             closed,
-            accepting: tokio::task::spawn_local(accepting),
-        })
+            accepting: Vec::with_capacity(sockets.len()),
+            sockets: Vec::with_capacity(sockets.len()),
+        };
+        for socket in sockets {
+            let socket = Rc::new(tokio::net::TcpListener::from_std(socket)?);
+            this.sockets.push(Rc::downgrade(&socket));
+            let (terms, closed) = (this.terms.clone(), this.closed.clone());
+            let accepting = accept(socket, local.clone(), terms, closed);
+            this.accepting.push(tokio::task::spawn_local(accepting));
+        }
+        Ok(this)
     }
 
     /// Where it speaks another protocol now: new connections do, and those that are open end as if
@@ -199,12 +237,18 @@ impl Open {
     /// Stops accepting and lets its connections end, at most `within` or the listener's own time.
     async fn end(self, local: Rc<Local>, within: Option<Duration>) {
         self.closed.cancel();
-        if self.accepting.await.is_err() {
-            tracing::error!("accepting connections failed");
+        for accepting in self.accepting {
+            if accepting.await.is_err() {
+                tracing::error!("accepting connections failed");
+            }
         }
         let terms = self.terms.borrow().clone();
         end(terms, local, within).await;
     }
+}
+
+fn duplicate(socket: &tokio::net::TcpListener) -> io::Result<TcpListener> {
+    Ok(socket.as_fd().try_clone_to_owned()?.into())
 }
 
 /// Lets connections end, at most `within` or their listener's own time, then ends them.

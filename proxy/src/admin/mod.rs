@@ -152,6 +152,9 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     let snapshot = admin.runtime.snapshot();
     let mut out = Rendered::default();
     out.gauge("fleetway_revision", "", snapshot.revision);
+    let overload = admin.runtime.overload();
+    out.gauge("fleetway_memory_resident_bytes", "", overload.resident());
+    out.gauge("fleetway_memory_limit_bytes", "", overload.limit());
     for kind in fleetway_api::Kind::ALL {
         let count = snapshot.resources.of(kind).len() as u64;
         out.gauge("fleetway_resources", &format!("kind=\"{kind}\""), count);

@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admission::Refused,
     http::{Entrance, Local, View},
     proxy_protocol::Addresses,
     snapshot::Protocol,
@@ -53,7 +54,11 @@ pub async fn serve(
         // From there come the connections of many clients.
         limits.per_source = None;
     }
-    let admitted = view.listener.admission.admit(peer.ip(), limits);
+    let admitted = if local.overload.sheds_connections() {
+        Err(Refused::Overload)
+    } else {
+        view.listener.admission.admit(peer.ip(), limits)
+    };
     drop(view);
     let _admitted = match admitted {
         Ok(admitted) => admitted,

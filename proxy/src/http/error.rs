@@ -24,6 +24,9 @@ pub enum Failure {
     /// The request target is over the limit of the listener.
     #[error("the request target is too long")]
     UriTooLong,
+    /// The proxy is short of memory.
+    #[error("the proxy is overloaded")]
+    Overloaded,
     /// A method that is not served here: why.
     #[error("{0}")]
     MethodNotAllowed(&'static str),
@@ -52,7 +55,7 @@ impl Failure {
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream(UpstreamError::ConnectTimeout(_)) | Self::Timeout(_) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -80,8 +83,16 @@ impl Failure {
             let none = HeaderValue::from_static("");
             response.headers_mut().insert(header::ALLOW, none);
         }
-        if matches!(self, Self::BadRequest(_) | Self::MethodNotAllowed(_)) {
-            // What follows on the connection cannot be trusted to be the next request.
+        if matches!(self, Self::Overloaded) {
+            let a_second = HeaderValue::from_static("1");
+            response.headers_mut().insert(header::RETRY_AFTER, a_second);
+        }
+        if matches!(
+            self,
+            Self::BadRequest(_) | Self::MethodNotAllowed(_) | Self::Overloaded
+        ) {
+            // What follows on the connection cannot be trusted to be the next request; or it is to
+            // free what it holds.
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));

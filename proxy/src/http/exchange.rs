@@ -59,6 +59,7 @@ pub async fn exchange(
     let view = connection.entrance.view(&connection.local);
     let id = headers::request_id(request.headers_mut(), || connection.local.random_id());
     let screened = match &view.listener.protocol {
+        _ if connection.local.overload.sheds_requests() => Err(Failure::Overloaded),
         Protocol::Http(rules) => screen(&mut request, rules),
         // Requests come in where HTTP is spoken.
         _ => Err(Failure::NoRoute),
@@ -71,6 +72,7 @@ pub async fn exchange(
     let response = answered.unwrap_or_else(|failure| {
         match failure {
             Failure::NoRoute => shard.no_route.increment(),
+            Failure::Overloaded => shard.requests_shed.increment(),
             Failure::BadRequest(_) | Failure::Path(_) => shard.protocol_errors.increment(),
             _ => {}
         }

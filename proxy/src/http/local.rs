@@ -12,6 +12,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
 use crate::{
     cluster::{Cluster, Rotation},
+    overload::Overload,
     snapshot::{ListenerConfig, Live, Slot, Snapshot},
     upstream::Pool,
 };
@@ -23,6 +24,8 @@ pub struct Local {
     pub worker: usize,
     /// Kept upstream connections.
     pub pool: Rc<Pool>,
+    /// Whether load is to be shed.
+    pub overload: Arc<Overload>,
     live: Arc<Live>,
     rotations: RefCell<Vec<Rotation>>,
     random: RefCell<SmallRng>,
@@ -31,10 +34,11 @@ pub struct Local {
 impl Local {
     /// The state of worker number `worker`.
     #[must_use]
-    pub fn new(worker: usize, live: Arc<Live>) -> Rc<Self> {
+    pub fn new(worker: usize, live: Arc<Live>, overload: Arc<Overload>) -> Rc<Self> {
         Rc::new(Self {
             worker,
             pool: Rc::default(),
+            overload,
             live,
             rotations: RefCell::default(),
             random: RefCell::new(SmallRng::from_os_rng()),

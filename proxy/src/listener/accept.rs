@@ -50,7 +50,7 @@ impl Terms {
 
 /// Accepts connections and serves each on this worker, on the terms of the moment, until `closed`.
 pub async fn accept(
-    socket: TcpListener,
+    socket: Rc<TcpListener>,
     local: Rc<Local>,
     terms: Rc<RefCell<Rc<Terms>>>,
     closed: CancellationToken,
@@ -73,7 +73,7 @@ pub async fn accept(
         }
     }
     // What the kernel took on before the socket closes was promised to be served.
-    let Ok(socket) = socket.into_std() else {
+    let Some(Ok(socket)) = Rc::into_inner(socket).map(TcpListener::into_std) else {
         return;
     };
     while let Ok((stream, peer)) = socket.accept() {

@@ -4,12 +4,19 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use fleetway_api::{FieldError, Name};
 
-use super::socket::bind;
+use super::{
+    inherited::{Inherited, spread},
+    socket::bind,
+};
 use crate::snapshot::Snapshot;
 
 /// The listening sockets of a proxy: by listener, the address asked for and the one it has.
 #[derive(Debug, Clone, Default)]
-pub struct Sockets(BTreeMap<Name, Bound>);
+pub struct Sockets {
+    bound: BTreeMap<Name, Bound>,
+    /// What was passed on to this process and no listener has asked for yet.
+    inherited: Vec<Inherited>,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Bound {
@@ -20,7 +27,7 @@ struct Bound {
 /// What is to be done so that the sockets are those of a snapshot.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// Sockets to listen on, bound already: for each listener one for each worker.
+    /// Sockets to listen on, bound already: for each listener one for each worker, or more.
     pub open: Vec<(Name, Vec<std::net::TcpListener>)>,
     /// Listeners whose sockets are to be closed and whose connections drained.
     pub close: Vec<Name>,
@@ -29,6 +36,20 @@ pub struct Plan {
 }
 
 impl Sockets {
+    /// None, but for those that were passed on.
+    #[must_use]
+    pub fn new(inherited: Vec<Inherited>) -> Self {
+        Self {
+            bound: BTreeMap::new(),
+            inherited,
+        }
+    }
+
+    /// Closes what was passed on and no listener has asked for.
+    pub fn forget_inherited(&mut self) {
+        self.inherited.clear();
+    }
+
     /// Binds what `snapshot` asks for and is not there. A listener whose address did not change
     /// keeps its sockets and connections.
     ///
@@ -37,25 +58,30 @@ impl Sockets {
     pub fn plan(&self, snapshot: &Snapshot, workers: usize) -> Result<Plan, Vec<FieldError>> {
         let mut plan = Plan::default();
         let mut errors = Vec::new();
-        for (name, bound) in &self.0 {
+        plan.sockets.inherited.clone_from(&self.inherited);
+        for (name, bound) in &self.bound {
             let kept = snapshot
                 .listeners
                 .get(name)
                 .is_some_and(|l| l.address == bound.asked);
             if kept {
-                plan.sockets.0.insert(name.clone(), *bound);
+                plan.sockets.bound.insert(name.clone(), *bound);
             } else {
                 plan.close.push(name.clone());
             }
         }
         for (name, listener) in &snapshot.listeners {
-            if plan.sockets.0.contains_key(name) {
+            if plan.sockets.bound.contains_key(name) {
                 continue;
             }
             let asked = listener.address;
-            match self.bind(asked, workers) {
+            match self.open(name, asked, workers) {
                 Ok((actual, sockets)) => {
-                    plan.sockets.0.insert(name.clone(), Bound { asked, actual });
+                    let left = &mut plan.sockets.inherited;
+                    left.retain(|inherited| !inherited.is_for(name, asked));
+                    plan.sockets
+                        .bound
+                        .insert(name.clone(), Bound { asked, actual });
                     plan.open.push((name.clone(), sockets));
                 }
                 Err(error) => errors.push(FieldError::new(
@@ -72,18 +98,28 @@ impl Sockets {
         }
     }
 
-    fn bind(
+    fn open(
         &self,
+        name: &Name,
         address: SocketAddr,
         workers: usize,
     ) -> std::io::Result<(SocketAddr, Vec<std::net::TcpListener>)> {
+        let inherited: Vec<Inherited> = self
+            .inherited
+            .iter()
+            .filter(|inherited| inherited.is_for(name, address))
+            .cloned()
+            .collect();
+        if let Some(spread) = spread(&inherited, workers)? {
+            return Ok(spread);
+        }
         // An address that moves from one listener to another is still in use by this proxy.
-        let ours = self.0.values().any(|bound| bound.actual == address);
+        let ours = self.bound.values().any(|bound| bound.actual == address);
         bind(address, workers, ours)
     }
 
     /// The address each listener has.
     pub fn addresses(&self) -> impl Iterator<Item = (&Name, SocketAddr)> {
-        self.0.iter().map(|(name, bound)| (name, bound.actual))
+        self.bound.iter().map(|(name, bound)| (name, bound.actual))
     }
 }

@@ -91,6 +91,8 @@ pub struct ListenerShard {
     pub tunnels: Counter,
     /// Those of them that are open.
     pub tunnels_active: Gauge,
+    /// Requests refused for want of memory.
+    pub requests_shed: Counter,
     /// Requests that matched no route.
     pub no_route: Counter,
     /// Connections or requests refused for bad framing or syntax.
@@ -191,6 +193,11 @@ impl ListenerCounters {
             "fleetway_listener_tunnels_active",
             &label,
             sum(|s| s.tunnels_active.get()),
+        );
+        out.counter(
+            "fleetway_listener_requests_shed_total",
+            &label,
+            sum(|s| s.requests_shed.get()),
         );
         out.counter(
             "fleetway_listener_no_route_total",

@@ -14,6 +14,7 @@ mod connect;
 mod docs;
 mod durability;
 mod grpc;
+mod handover;
 mod http;
 mod independence;
 mod listeners;

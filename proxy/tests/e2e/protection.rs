@@ -196,3 +196,21 @@ async fn is_refused(web: SocketAddr) -> bool {
     let mut answer = [0; 1];
     sent.is_err() || !matches!(stream.read(&mut answer).await, Ok(1))
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_memory_left_connections_are_refused_and_counted() {
+    let server = Server::start().await;
+    let proxy = Proxy::with(&server, "p1", "blue", &["--memory-limit", "1MiB"]).await;
+    let all = [
+        documents::listener("web"),
+        documents::respond("hello", "/", "hello"),
+    ];
+    server.client().commit_live(&all, 1).await;
+    let web = proxy.listener("web").await;
+    eventually("load is shed", async || is_refused(web).await.then_some(())).await;
+    let (_, metrics) = proxy.page("/metrics").await;
+    assert!(
+        metrics.contains("fleetway_memory_limit_bytes 1048576"),
+        "{metrics}"
+    );
+}

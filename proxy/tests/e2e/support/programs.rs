@@ -218,6 +218,8 @@ impl Server {
 #[derive(Debug)]
 pub struct Proxy {
     child: Child,
+    /// The process, which another may have been put in place of.
+    pid: u32,
     args: Vec<String>,
     state: Arc<TempDir>,
     /// Where the admin page is.
@@ -265,6 +267,7 @@ impl Proxy {
         let bound = addresses(state.path(), &mut child).await;
         let admin = address(bound.get("admin")).expect("the admin address");
         Self {
+            pid: child.id().expect("a running process"),
             child,
             args,
             state,
@@ -291,7 +294,59 @@ impl Proxy {
 
     /// Sends it a signal.
     pub fn signal(&self, name: &str) {
-        signal(&self.child, name);
+        let pid = self.pid.to_string();
+        let sent = std::process::Command::new("kill")
+            .args(["-s", name, &pid])
+            .status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// The process that has the state folder; nothing while none has.
+    fn has_folder(&self) -> Option<u32> {
+        let told = fs::read(self.state.path().join("addresses.json")).ok()?;
+        let told: Value = serde_json::from_slice(&told).ok()?;
+        u32::try_from(told["pid"].as_u64()?).ok()
+    }
+
+    /// The process that serves.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Waits until another process than `before` serves and that one, if it was the first, has
+    /// ended in order. From then on this is about the new one.
+    pub async fn succeeded(&mut self, before: u32) -> u32 {
+        let after = eventually("a new process", async || {
+            self.has_folder().filter(|pid| *pid != before)
+        })
+        .await;
+        if self.child.id() == Some(before) {
+            assert_eq!(self.ended(PATIENCE).await, Some(0));
+        } else {
+            eventually("the end of the one before", async || {
+                (!is_running(before)).then_some(())
+            })
+            .await;
+        }
+        self.pid = after;
+        after
+    }
+
+    /// The file it tells its addresses by: another one each time it is written.
+    pub fn told(&self) -> Option<(u64, i64, i64)> {
+        use std::os::unix::fs::MetadataExt as _;
+        let file = fs::metadata(self.state.path().join("addresses.json")).ok()?;
+        Some((file.ino(), file.ctime(), file.ctime_nsec()))
+    }
+
+    /// Whether the process that serves has ended in time.
+    pub async fn gone(&self, within: Duration) -> bool {
+        let ended = async {
+            while is_running(self.pid) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(within, ended).await.is_ok()
     }
 
     /// Waits until it has ended; its exit code.
@@ -329,5 +384,25 @@ impl Proxy {
         let (_, dump) = self.page("/config_dump").await;
         let dump: Value = serde_json::from_str(&dump).expect("JSON");
         dump["revision"].as_u64().expect("a number")
+    }
+}
+
+/// Whether there is a process of this number that has not ended.
+fn is_running(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    // One that nobody has asked after yet is a zombie.
+    status
+        .lines()
+        .any(|line| line.starts_with("State:") && !line.contains("zombie"))
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // The child ends with its handle; a process in its place does not.
+        if self.child.id() != Some(self.pid) && is_running(self.pid) {
+            let _ = std::process::Command::new("kill")
+                .args(["-s", "KILL", &self.pid.to_string()])
+                .status();
+        }
     }
 }
