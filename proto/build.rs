@@ -4,8 +4,9 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "fleetway/v1/common.proto",
+    "fleetway/v1/tls.proto",
     "fleetway/v1/listener.proto",
     "fleetway/v1/route.proto",
     "fleetway/v1/cluster.proto",

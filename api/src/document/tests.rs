@@ -72,7 +72,7 @@ fn a_document_without_a_usable_kind_or_name_is_looked_at_all_the_same() {
         [
             "test.yaml, document 1: meta.version: \"x\" is not a version: a decimal number",
             "test.yaml, document 1: name: is missing: every resource needs a name",
-            "test.yaml, document 1: metadata: unknown field \"metadata\", expected one of \"name\", \"fleets\", \"labels\", \"endpoints\", \"proxy_protocol\", \"connect_timeout\", \"pool\", \"protocol\"",
+            "test.yaml, document 1: metadata: unknown field \"metadata\", expected one of \"name\", \"fleets\", \"labels\", \"endpoints\", \"tls\", \"proxy_protocol\", \"connect_timeout\", \"pool\", \"protocol\"",
             "test.yaml, document 1: pool.max_idl: unknown field \"max_idl\", expected \"idle_timeout\" or \"max_idle\"",
         ]
     );

@@ -5,8 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use fleetway_proto::v1;
 
 use super::{
-    Common, DAY, MILLISECOND, ProxyProtocolVersion, label, listener::read_address, read_common,
-    read_duration,
+    Common, DAY, MILLISECOND, ProxyProtocolVersion, UpstreamTls, label, listener::read_address,
+    read_common, read_duration,
 };
 use crate::{FieldError, Kind, error::Checker};
 
@@ -17,6 +17,8 @@ pub struct Cluster {
     pub common: Common,
     /// Its members; empty when they come from the [`Endpoints`] of the same name.
     pub endpoints: Box<[Endpoint]>,
+    /// TLS towards its members, if so.
+    pub tls: Option<UpstreamTls>,
     /// How long connecting to an endpoint may take.
     pub connect_timeout: Duration,
     /// How long a connection is kept without use.
@@ -55,6 +57,7 @@ impl Cluster {
         let mut check = Checker::new(label(Kind::Cluster, &message.name));
         let common = read_common(&mut check, &message.name, &message.fleets, message.labels);
         let endpoints = read_endpoints(&mut check, &message.endpoints);
+        let tls = message.tls.map(|tls| UpstreamTls::read(&mut check, tls));
         let connect_timeout = read_duration(
             &mut check,
             "connect_timeout",
@@ -92,6 +95,7 @@ impl Cluster {
             Some(common) if check.is_clean() => Ok(Self {
                 common,
                 endpoints,
+                tls,
                 proxy_protocol,
                 http2,
                 connect_timeout,

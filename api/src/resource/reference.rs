@@ -61,7 +61,16 @@ impl Resource {
     /// Every resource it refers to, with what that has to be and the path of the field that does.
     pub fn references<'r>(&'r self, mut found: impl FnMut(Role, &'r Name, &dyn Fn() -> String)) {
         match self {
-            Self::Secret(_) | Self::Cluster(_) => {}
+            Self::Secret(_) => {}
+            Self::Cluster(cluster) => {
+                let Some(tls) = &cluster.tls else { return };
+                if let Some(name) = &tls.ca {
+                    found(Role::Authorities, name, &|| "tls.ca".to_owned());
+                }
+                if let Some(name) = &tls.certificate {
+                    found(Role::Certificate, name, &|| "tls.certificate".to_owned());
+                }
+            }
             Self::Endpoints(endpoints) => {
                 found(Role::Memberless, &endpoints.common.name, &|| {
                     "name".to_owned()

@@ -131,6 +131,45 @@ fn endpoints() -> impl Strategy<Value = Vec<v1::Endpoint>> {
     vec(endpoint, 0..3)
 }
 
+fn tls_version() -> impl Strategy<Value = i32> {
+    (0..=2).prop_map(|version| v1::TlsVersion::try_from(version).unwrap_or_default().into())
+}
+
+fn subject_alt_names() -> impl Strategy<Value = Vec<v1::SubjectAltName>> {
+    use v1::subject_alt_name::Match;
+    let one = (text(), 0..4).prop_map(|(text, which)| match which {
+        0 => Match::Dns(text),
+        1 => Match::DnsSuffix(text),
+        2 => Match::Uri(text),
+        _ => Match::UriPrefix(text),
+    });
+    let name = option::of(one).prop_map(|one| v1::SubjectAltName { r#match: one });
+    vec(name, 0..3)
+}
+
+fn upstream_tls() -> impl Strategy<Value = v1::UpstreamTls> {
+    (
+        option::of(text()),
+        option::of(text()),
+        subject_alt_names(),
+        option::of(text()),
+        tls_version(),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(ca, server_name, subject_alt_names, certificate, min_version, skip)| {
+                v1::UpstreamTls {
+                    ca,
+                    server_name,
+                    subject_alt_names,
+                    certificate,
+                    min_version,
+                    insecure_skip_verify: skip,
+                }
+            },
+        )
+}
+
 fn cluster() -> impl Strategy<Value = v1::Cluster> {
     let pool =
         (option::of(duration()), option::of(any::<u32>())).prop_map(|(idle_timeout, max_idle)| {
@@ -144,18 +183,30 @@ fn cluster() -> impl Strategy<Value = v1::Cluster> {
         texts(),
         labels(),
         endpoints(),
+        option::of(upstream_tls()),
         option::of(duration()),
         option::of(pool),
         0..=2_i32,
         0..=2_i32,
     )
         .prop_map(
-            |(name, fleets, labels, endpoints, connect_timeout, pool, proxy_protocol, protocol)| {
+            |(
+                name,
+                fleets,
+                labels,
+                endpoints,
+                tls,
+                connect_timeout,
+                pool,
+                proxy_protocol,
+                protocol,
+            )| {
                 v1::Cluster {
                     name,
                     fleets,
                     labels,
                     endpoints,
+                    tls,
                     connect_timeout,
                     pool,
                     proxy_protocol,

@@ -164,6 +164,9 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     }
     for cluster in snapshot.clusters() {
         cluster.counters.render(cluster.name.as_str(), &mut out);
+        if cluster.tls.is_some() {
+            cluster.counters.render_tls(cluster.name.as_str(), &mut out);
+        }
     }
     (
         [(

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use fleetway_api as api;
 pub use round_robin::{Rotation, Schedule};
 
-use crate::telemetry::ClusterCounters;
+use crate::{telemetry::ClusterCounters, tls::Originate};
 
 /// A cluster in a snapshot.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct Cluster {
     pub name: api::Name,
     /// The order in which its endpoints are taken.
     pub schedule: Schedule,
+    /// TLS with its members, if so.
+    pub tls: Option<Arc<Originate>>,
     /// How long connecting to an endpoint may take.
     pub connect_timeout: Duration,
     /// How long a connection is kept without use.
@@ -36,6 +38,7 @@ impl Cluster {
     pub fn new(
         resource: &api::Cluster,
         endpoints: Option<&api::Endpoints>,
+        tls: Option<Arc<Originate>>,
         counters: Arc<ClusterCounters>,
     ) -> Self {
         let members = match endpoints {
@@ -45,6 +48,7 @@ impl Cluster {
         Self {
             name: resource.common.name.clone(),
             schedule: Schedule::new(members),
+            tls,
             connect_timeout: resource.connect_timeout,
             idle_timeout: resource.idle_timeout,
             // A connection that is for one client is not kept for another.

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use fleetway_api::Relay;
 use smallvec::SmallVec;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::time::Instant;
 
 use super::{abrupt::Abrupt, wire::Wire};
 use crate::{
@@ -108,12 +108,12 @@ async fn connect(
     client: Addresses,
     local: &Local,
     attempts: u32,
-) -> Option<TcpStream> {
+) -> Option<upstream::Stream> {
     let shard = cluster.counters.shard(local.worker);
     let mut tried: SmallVec<[SocketAddr; 3]> = SmallVec::new();
     for _ in 0..attempts {
         let endpoint = untried(cluster, slot, local, &tried)?;
-        match upstream::connect(cluster, endpoint, || client).await {
+        match upstream::connect(cluster, local.worker, endpoint, || client).await {
             Ok(stream) => {
                 shard.connections.increment();
                 return Some(stream);

@@ -6,7 +6,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use crate::relay::Side;
+use crate::{relay::Side, upstream::Stream};
 
 /// A stream of bytes over a TCP connection, as it is or within TLS.
 pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + 'static {
@@ -29,5 +29,20 @@ impl Wire for TlsStream<TcpStream> {
 impl Side for TlsStream<TcpStream> {
     fn plain(&self) -> Option<&TcpStream> {
         None
+    }
+}
+
+impl Wire for Stream {
+    fn tcp(&self) -> &TcpStream {
+        self.tcp()
+    }
+}
+
+impl Side for Stream {
+    fn plain(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(stream) => Some(stream),
+            Self::Tls(..) => None,
+        }
     }
 }

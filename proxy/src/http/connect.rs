@@ -34,7 +34,7 @@ pub(super) async fn connect(
     let cluster = view.snapshot.cluster(slot).ok_or(Failure::NoEndpoint)?;
     let endpoint = local.pick(cluster, slot).ok_or(Failure::NoEndpoint)?;
     let in_flight = InFlight::new(cluster.clone(), local.worker);
-    let io = upstream::connect(cluster, endpoint, || connection.addresses())
+    let io = upstream::connect(cluster, local.worker, endpoint, || connection.addresses())
         .await
         .inspect_err(|error| count_failure(error, cluster, local.worker))?;
     cluster.counters.shard(local.worker).connections.increment();

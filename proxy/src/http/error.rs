@@ -55,7 +55,9 @@ impl Failure {
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::NoEndpoint | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint | Self::Overloaded | Self::Upstream(UpstreamError::Tls(..)) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Upstream(UpstreamError::ConnectTimeout(_)) | Self::Timeout(_) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -69,6 +71,7 @@ impl Failure {
         let text = match self {
             Self::Upstream(UpstreamError::ConnectTimeout(_)) => "upstream connect timeout".into(),
             Self::Upstream(UpstreamError::Connect(..)) => "upstream connect failure".into(),
+            Self::Upstream(UpstreamError::Tls(..)) => "upstream TLS failure".into(),
             Self::Upstream(_) => "upstream reset before its response".into(),
             other => other.to_string(),
         };

@@ -99,7 +99,7 @@ fn last_hop(request: &Request<Downstream>) -> Result<Option<Response<ResponseBod
 pub(super) fn count_failure(error: &UpstreamError, cluster: &Cluster, worker: usize) {
     let shard = cluster.counters.shard(worker);
     match error {
-        UpstreamError::Connect(..) | UpstreamError::ConnectTimeout(_) => {
+        UpstreamError::Connect(..) | UpstreamError::ConnectTimeout(_) | UpstreamError::Tls(..) => {
             shard.connect_failures.increment();
         }
         UpstreamError::Broken(..) => shard.failures.increment(),

@@ -9,21 +9,18 @@ use std::{
 };
 
 use bytes::{Buf as _, BytesMut};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Connection, watchdog::Watchdog};
 use crate::{
     http1::{ReadBuffer, Switched},
-    upstream::InFlight,
+    upstream::{InFlight, Stream},
 };
 
 /// The upstream's side of a tunnel, before its client's is there.
 #[derive(Debug)]
 pub struct Tunnel {
-    upstream: Switched<TcpStream>,
+    upstream: Switched<Stream>,
     idle_timeout: Option<Duration>,
     /// Counted as in flight until it ends.
     _in_flight: InFlight,
@@ -31,7 +28,7 @@ pub struct Tunnel {
 
 impl Tunnel {
     pub(super) fn new(
-        upstream: Switched<TcpStream>,
+        upstream: Switched<Stream>,
         idle_timeout: Option<Duration>,
         in_flight: InFlight,
     ) -> Self {

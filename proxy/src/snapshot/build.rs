@@ -1,21 +1,20 @@
 //! The next snapshot from the one in force: pure, and at the cost of what changed.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use fleetway_api::{
-    self as api, Action, FieldError, Id, Kind, Name, Resource, SecretKind, WeightedCluster,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
+
+use fleetway_api::{self as api, Action, FieldError, Id, Kind, Name, Resource, WeightedCluster};
 use imbl::OrdMap;
 
 use super::{
-    BoundRoute, ListenerConfig, ListenerTls, Protocol, Received, Resources, Slot, Snapshot,
-    Targets, Update,
+    BoundRoute, ListenerConfig, Protocol, Received, Resources, Slot, Snapshot, Targets, Update, tls,
 };
 use crate::{
     cluster::Cluster,
     route::{self, RouteTable},
     telemetry::{ClusterCounters, ListenerCounters},
-    tls::Terminate,
 };
 
 type Entry = api::Entry<Received>;
@@ -68,7 +67,7 @@ impl Snapshot {
             slots: self.slots.clone(),
             shared: self.shared.clone(),
         };
-        next.change_clusters(&update.changed, workers);
+        next.change_clusters(&update.changed, workers)?;
         let (shared, own) = next.change_routes(&update.changed, self);
         if !shared.is_empty() {
             next.shared = Arc::new(shared.on(&self.shared));
@@ -79,7 +78,7 @@ impl Snapshot {
             };
             let before = self.listeners.get(name);
             let table = next.table_of(name, before, &shared, own.get(name));
-            let tls = next.tls_of(resource, before)?;
+            let tls = tls::terminate(&next.resources, resource, before)?;
             let has_own_table = !Arc::ptr_eq(&table, &next.shared);
             let unchanged = before.filter(|before| {
                 Arc::ptr_eq(&before.entry, entry)
@@ -109,97 +108,37 @@ impl Snapshot {
         Ok(next)
     }
 
-    /// TLS on a listener: what it had, if nothing it is made of has changed.
-    fn tls_of(
-        &self,
-        resource: &api::Listener,
-        before: Option<&Arc<ListenerConfig>>,
-    ) -> Result<Option<Arc<ListenerTls>>, Vec<FieldError>> {
-        let Some(settings) = &resource.tls else {
-            return Ok(None);
-        };
-        let secret = |name: &Name| self.resources.get(&Id::new(Kind::Secret, name.clone()));
-        let secrets: Vec<_> = settings
-            .certificates
-            .iter()
-            .filter_map(secret)
-            .cloned()
-            .collect();
-        let before = before.and_then(|before| before.tls.as_ref());
-        if let Some(before) = before
-            && before.settings == *settings
-            && before.http == resource.takes_routes()
-            && before
-                .secrets
-                .iter()
-                .zip(&secrets)
-                .all(|(one, two)| Arc::ptr_eq(one, two))
-        {
-            return Ok(Some(before.clone()));
-        }
-        let certificates = secrets.iter().filter_map(|entry| match &entry.resource {
-            Resource::Secret(secret) => match &secret.kind {
-                SecretKind::Certificate(certificate) => Some(certificate),
-                SecretKind::Ca(_) => None,
-            },
-            _ => None,
-        });
-        let http = resource.takes_routes();
-        let terminate = Terminate::new(
-            settings,
-            http,
-            certificates,
-            before.map(|tls| &tls.terminate),
-        );
-        let terminate = terminate.map_err(|error| {
-            let listener = Id::new(Kind::Listener, resource.common.name.clone());
-            vec![FieldError::new(
-                listener,
-                "tls",
-                format!("cannot be set up: {error}"),
-            )]
-        })?;
-        Ok(Some(Arc::new(ListenerTls {
-            terminate,
-            settings: settings.clone(),
-            http,
-            secrets,
-        })))
-    }
-
-    /// Makes the clusters anew whose resource or endpoints changed.
-    fn change_clusters(&mut self, changed: &[Id], workers: usize) {
-        let names = changed
-            .iter()
-            .filter(|id| matches!(id.kind, Kind::Cluster | Kind::Endpoints));
+    /// Makes the clusters anew whose resource, endpoints or secrets changed.
+    fn change_clusters(&mut self, changed: &[Id], workers: usize) -> Result<(), Vec<FieldError>> {
+        let names = changed_clusters(&self.resources, changed);
         let mut clusters: Option<Vec<Option<Arc<Cluster>>>> = None;
-        for id in names {
+        for name in &names {
             let clusters = clusters.get_or_insert_with(|| self.clusters.to_vec());
-            let known = self.slots.get(&id.name).copied();
+            let known = self.slots.get(name).copied();
             let before = known.and_then(|slot| clusters.get(slot.index())?.clone());
-            let Some(resource) = cluster_resource(&self.resources, &id.name) else {
+            let Some(resource) = cluster_resource(&self.resources, name) else {
                 if let Some(slot) = known {
-                    self.slots.remove(&id.name);
+                    self.slots.remove(name);
                     if let Some(place) = clusters.get_mut(slot.index()) {
                         *place = None;
                     }
                 }
                 continue;
             };
+            let tls_before = before.as_ref().and_then(|before| before.tls.as_ref());
+            let tls = tls::originate(&self.resources, resource, tls_before)?;
             let counters = before.map_or_else(
                 || Arc::new(ClusterCounters::new(workers)),
                 |before| before.counters.clone(),
             );
-            let endpoints = self
-                .resources
-                .get(&Id::new(Kind::Endpoints, id.name.clone()));
+            let endpoints = self.resources.get(&Id::new(Kind::Endpoints, name.clone()));
             let endpoints = endpoints.and_then(|entry| match &entry.resource {
                 Resource::Endpoints(endpoints) => Some(&**endpoints),
                 _ => None,
             });
-            let cluster = Some(Arc::new(Cluster::new(resource, endpoints, counters)));
+            let cluster = Some(Arc::new(Cluster::new(resource, endpoints, tls, counters)));
             let slot = known.or_else(|| free_slot(clusters)).unwrap_or_default();
-            self.slots.insert(id.name.clone(), slot);
+            self.slots.insert(name.clone(), slot);
             if let Some(place) = clusters.get_mut(slot.index()) {
                 *place = cluster;
             }
@@ -210,6 +149,7 @@ impl Snapshot {
             let sends = each.any(|cluster| cluster.proxy_protocol.is_some());
             self.sends_proxy_protocol = sends;
         }
+        Ok(())
     }
 
     /// Binds the changed routes. Gives what that moves in the table all listeners share, and in
@@ -316,6 +256,23 @@ fn places<'m>(
         .filter(|(name, _)| listeners.contains(name))
         .map(|(_, moves)| moves)
         .collect()
+}
+
+/// The names of the clusters that changed by themselves, with their endpoints or their secrets.
+fn changed_clusters(resources: &Resources, changed: &[Id]) -> BTreeSet<Name> {
+    let mut names = BTreeSet::new();
+    for id in changed {
+        match id.kind {
+            Kind::Cluster | Kind::Endpoints => drop(names.insert(id.name.clone())),
+            Kind::Secret => {
+                let referrers = resources.referrers(id);
+                let clusters = referrers.filter(|id| id.kind == Kind::Cluster);
+                names.extend(clusters.map(|id| id.name.clone()));
+            }
+            _ => {}
+        }
+    }
+    names
 }
 
 fn cluster_resource<'a>(resources: &'a Resources, name: &Name) -> Option<&'a api::Cluster> {

@@ -4,6 +4,7 @@ mod build;
 mod live;
 mod passthrough;
 mod protocol;
+mod tls;
 mod version;
 
 use std::{fmt, future::Future, net::SocketAddr, sync::Arc};
@@ -15,6 +16,7 @@ use imbl::OrdMap;
 pub use live::Live;
 pub use passthrough::TlsPassthrough;
 pub use protocol::{Protocol, Slot, Targets, Tcp};
+pub use tls::ListenerTls;
 pub use version::{Received, Version};
 
 use crate::{
@@ -22,7 +24,6 @@ use crate::{
     cluster::Cluster,
     route::{RouteTable, Routed},
     telemetry::ListenerCounters,
-    tls::Terminate,
 };
 
 /// The resources of a proxy, valid together, each with what it was read from.
@@ -140,17 +141,6 @@ pub struct ListenerConfig {
     /// Whether `table` is its own, for routes that name it.
     has_own_table: bool,
     entry: Arc<api::Entry<Received>>,
-}
-
-/// TLS on a listener, with the secrets it was made of.
-#[derive(Debug)]
-pub struct ListenerTls {
-    /// What a handshake needs.
-    pub terminate: Terminate,
-    settings: api::ListenerTls,
-    /// Whether HTTP is spoken over it.
-    http: bool,
-    secrets: Vec<Arc<api::Entry<Received>>>,
 }
 
 /// A route with its clusters looked up.

@@ -8,6 +8,8 @@ use std::{
 
 use http::StatusCode;
 
+use super::tls::{self, TlsNames, TlsShard};
+
 /// A number that only grows. Only one thread adds to it; any may read it.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -137,6 +139,8 @@ pub struct ClusterShard {
     pub received_bytes: Counter,
     /// Bytes passed on to endpoints, of connections that are relayed.
     pub sent_bytes: Counter,
+    /// TLS handshakes with its members.
+    pub tls: TlsShard,
 }
 
 /// The shards of a listener's counters.
@@ -249,6 +253,17 @@ impl ClusterCounters {
     #[must_use]
     pub fn shard(&self, worker: usize) -> &ClusterShard {
         shard(&self.0, worker)
+    }
+
+    /// Writes those of TLS handshakes.
+    pub fn render_tls(&self, name: &str, out: &mut Rendered) {
+        let names = TlsNames {
+            handshakes: "fleetway_cluster_tls_handshakes_total",
+            resumed: "fleetway_cluster_tls_resumed_total",
+            failures: "fleetway_cluster_tls_failures_total",
+        };
+        let label = format!("cluster=\"{name}\"");
+        tls::render(&names, &label, self.0.iter().map(|s| &s.tls), out);
     }
 
     /// Writes them in Prometheus' text form.

@@ -7,13 +7,12 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::net::TcpStream;
 
-use super::{BoxError, Notify, http2::Http2Body, send::Returning};
+use super::{BoxError, Notify, Stream, http2::Http2Body, send::Returning};
 use crate::http1::{ResponseBody, Switched};
 
 /// Over HTTP/1. Gives its connection back to the pool once read to the end.
-pub(super) type Http1Body<B, N> = ResponseBody<TcpStream, B, Returning<N>>;
+pub(super) type Http1Body<B, N> = ResponseBody<Stream, B, Returning<N>>;
 
 /// A response's body.
 #[derive(Debug)]
@@ -31,7 +30,7 @@ where
     N: Notify,
 {
     /// The connection as another protocol has it from here on: after a 101 only.
-    pub fn into_switched(self) -> Option<Switched<TcpStream>> {
+    pub fn into_switched(self) -> Option<Switched<Stream>> {
         match self {
             Self::Http1(body) => body.into_switched(),
             Self::Http2(_) => None,

@@ -2,27 +2,35 @@
 
 use std::{io, net::SocketAddr};
 
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
 
-use super::UpstreamError;
+use super::{Stream, UpstreamError};
 use crate::{
     cluster::Cluster,
     proxy_protocol::{Addresses, encode},
+    telemetry::TlsFailure,
+    tls::{HandshakeError, Originate},
 };
 
-/// Connects within the cluster's time. Where the cluster is to be told, the connection begins with
-/// which client it is for.
+/// Connects within the cluster's time, TLS included. Where the cluster is to be told, the connection
+/// begins with which client it is for.
 ///
 /// # Errors
-/// When it takes too long or is refused.
+/// When it takes too long, is refused, or TLS fails.
 pub async fn connect(
     cluster: &Cluster,
+    worker: usize,
     endpoint: SocketAddr,
     client: impl FnOnce() -> Addresses,
-) -> Result<TcpStream, UpstreamError> {
+) -> Result<Stream, UpstreamError> {
     let header = cluster
         .proxy_protocol
         .map(|version| encode(version, &client()));
+    let until = Instant::now() + cluster.connect_timeout;
     let connecting = async {
         let mut stream = TcpStream::connect(endpoint).await?;
         stream.set_nodelay(true)?;
@@ -31,8 +39,45 @@ pub async fn connect(
         }
         io::Result::Ok(stream)
     };
-    tokio::time::timeout(cluster.connect_timeout, connecting)
+    let stream = timeout_at(until, connecting)
         .await
         .map_err(|_| UpstreamError::ConnectTimeout(endpoint))?
-        .map_err(|error| UpstreamError::Connect(endpoint, error))
+        .map_err(|error| UpstreamError::Connect(endpoint, error))?;
+    match &cluster.tls {
+        None => Ok(Stream::Plain(stream)),
+        // Boxed, so that connecting in the clear does not hold the room for it.
+        Some(tls) => Box::pin(secure(cluster, tls, worker, endpoint, stream, until)).await,
+    }
+}
+
+/// Performs the TLS handshake, and counts it.
+async fn secure(
+    cluster: &Cluster,
+    tls: &Originate,
+    worker: usize,
+    endpoint: SocketAddr,
+    stream: TcpStream,
+    until: Instant,
+) -> Result<Stream, UpstreamError> {
+    let counted = &cluster.counters.shard(worker).tls;
+    let handshake = timeout_at(until, tls.handshake(endpoint, stream)).await;
+    match handshake.unwrap_or_else(|_| Err(HandshakeError::timeout())) {
+        Ok(stream) => {
+            let (_, session) = stream.get_ref();
+            let resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+            counted.succeeded(session.protocol_version(), resumed);
+            Ok(Stream::Tls(Box::new(stream), tls.identity))
+        }
+        Err(error) => {
+            counted.failed(error.reason);
+            if tls.may_tell() {
+                let reason = error.reason.label();
+                tracing::warn!(cluster = %cluster.name, %endpoint, reason, %error, "no TLS with the upstream; told of at most every 10 s");
+            }
+            Err(match error.reason {
+                TlsFailure::Timeout => UpstreamError::ConnectTimeout(endpoint),
+                _ => UpstreamError::Tls(endpoint, error),
+            })
+        }
+    }
 }

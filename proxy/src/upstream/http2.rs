@@ -53,10 +53,11 @@ where
     let mut attempt = 1;
     loop {
         let stream = sessions::stream(pool, worker, cluster, endpoint).await?;
-        let failed = match exchange(stream, head(&parts), body, &notify).await {
-            Ok(response) => return Ok(response),
-            Err(failed) => failed,
-        };
+        let failed =
+            match exchange(stream, head(&parts, cluster.tls.is_some()), body, &notify).await {
+                Ok(response) => return Ok(response),
+                Err(failed) => failed,
+            };
         let (error, untouched) = match failed {
             Failed::Body(error) => return Err(UpstreamError::RequestBody(error.to_string())),
             Failed::Upstream(error, untouched) => (error, untouched),
@@ -81,7 +82,7 @@ fn was_not_processed(error: &h2::Error) -> bool {
 }
 
 /// The head of the request as HTTP/2 has it: the host in `:authority`, and nothing of a connection.
-fn head(parts: &Parts) -> Request<()> {
+fn head(parts: &Parts, https: bool) -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = parts.method.clone();
     let mut fields = parts.headers.clone();
@@ -90,7 +91,11 @@ fn head(parts: &Parts) -> Request<()> {
     }
     let host = fields.remove(header::HOST);
     let mut target = uri::Parts::default();
-    target.scheme = Some(uri::Scheme::HTTP);
+    target.scheme = Some(if https {
+        uri::Scheme::HTTPS
+    } else {
+        uri::Scheme::HTTP
+    });
     target.authority = host
         .as_ref()
         .map(HeaderValue::as_bytes)

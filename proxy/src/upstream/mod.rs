@@ -5,6 +5,7 @@ mod connect;
 mod http2;
 mod pool;
 mod send;
+mod stream;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -12,8 +13,9 @@ pub use body::UpstreamBody;
 pub use connect::connect;
 pub use pool::Pool;
 pub use send::{Notify, send};
+pub use stream::Stream;
 
-use crate::cluster::Cluster;
+use crate::{cluster::Cluster, tls::HandshakeError};
 
 /// Whatever went wrong with a body.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -27,6 +29,9 @@ pub enum UpstreamError {
     /// Connecting took longer than the cluster allows.
     #[error("connecting to {0} took too long")]
     ConnectTimeout(SocketAddr),
+    /// TLS with the endpoint failed.
+    #[error("{0}: {1}")]
+    Tls(SocketAddr, #[source] HandshakeError),
     /// The connection broke, or what came was no response.
     #[error("{0}: {1}")]
     Broken(SocketAddr, String),

@@ -7,22 +7,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::net::TcpStream;
+use super::{Stream, http2::Sessions};
+use crate::{http1::Connection, tls::Identity};
 
-use super::http2::Sessions;
-use crate::http1::Connection;
-
-/// The idle connections of one worker, by endpoint.
+/// The idle connections of one worker, by endpoint and by the TLS settings they were made under: what
+/// was trusted by others is never used again.
 #[derive(Debug, Default)]
 pub struct Pool {
-    idle: RefCell<HashMap<SocketAddr, Vec<Idle>, foldhash::fast::RandomState>>,
+    idle: RefCell<HashMap<Key, Vec<Idle>, foldhash::fast::RandomState>>,
     /// Those that speak HTTP/2, idle or not.
     pub(super) http2: Sessions,
 }
 
+/// Which endpoint, and under which TLS settings.
+pub(super) type Key = (SocketAddr, Option<Identity>);
+
 #[derive(Debug)]
 struct Idle {
-    connection: Connection<TcpStream>,
+    connection: Connection<Stream>,
     until: Instant,
 }
 
@@ -35,10 +37,14 @@ pub(super) struct Keep {
 }
 
 impl Pool {
-    /// The connection to `endpoint` that was used last, if one is open.
-    pub(super) fn take(&self, endpoint: SocketAddr) -> Option<Connection<TcpStream>> {
+    /// The connection to `endpoint` under `tls` that was used last, if one is open.
+    pub(super) fn take(
+        &self,
+        endpoint: SocketAddr,
+        tls: Option<Identity>,
+    ) -> Option<Connection<Stream>> {
         let mut idle = self.idle.borrow_mut();
-        let kept = idle.get_mut(&endpoint)?;
+        let kept = idle.get_mut(&(endpoint, tls))?;
         let now = Instant::now();
         while let Some(mut last) = kept.pop() {
             if last.until > now && last.connection.is_open() {
@@ -49,9 +55,10 @@ impl Pool {
     }
 
     /// Keeps a connection for the next request, unless enough are kept.
-    pub(super) fn put(&self, keep: Keep, connection: Connection<TcpStream>) {
+    pub(super) fn put(&self, keep: Keep, connection: Connection<Stream>) {
         let mut idle = self.idle.borrow_mut();
-        let kept = idle.entry(keep.endpoint).or_default();
+        let key = (keep.endpoint, connection.io().identity());
+        let kept = idle.entry(key).or_default();
         if kept.len() < keep.max_idle {
             kept.push(Idle {
                 connection,

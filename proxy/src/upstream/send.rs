@@ -5,10 +5,9 @@ use std::{net::SocketAddr, rc::Rc, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
-use tokio::net::TcpStream;
 
 use super::{
-    BoxError, Pool, UpstreamBody, UpstreamError, body::Http1Body, connect::connect, http2,
+    BoxError, Pool, Stream, UpstreamBody, UpstreamError, body::Http1Body, connect::connect, http2,
     pool::Keep,
 };
 use crate::{
@@ -31,12 +30,12 @@ pub struct Returning<N> {
     keep: Keep,
 }
 
-impl<N: Notify> Hooks<TcpStream> for Returning<N> {
+impl<N: Notify> Hooks<Stream> for Returning<N> {
     fn interim(&mut self, status: StatusCode, headers: &HeaderMap) {
         self.notify.interim(status, headers);
     }
 
-    fn idle(self, connection: Connection<TcpStream>) {
+    fn idle(self, connection: Connection<Stream>) {
         self.pool.put(self.keep, connection);
     }
 }
@@ -97,10 +96,11 @@ where
         pool: pool.clone(),
         keep,
     };
+    let tls = cluster.tls.as_ref().map(|tls| tls.identity);
     let shard = cluster.counters.shard(worker);
     // Kept connections do not say which client they are for.
     if cluster.proxy_protocol.is_none()
-        && let Some(connection) = pool.take(endpoint)
+        && let Some(connection) = pool.take(endpoint, tls)
     {
         shard.reused.increment();
         let idempotent = request.method().is_idempotent();
@@ -117,7 +117,7 @@ where
             Err(error) => return Err(failed(endpoint, &error)),
         }
     }
-    let stream = connect(cluster, endpoint, client).await?;
+    let stream = connect(cluster, worker, endpoint, client).await?;
     shard.connections.increment();
     let connection = Connection::new(stream, ClientConfig::default());
     let sent = connection.send(request, returning()).await;

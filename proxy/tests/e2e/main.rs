@@ -25,3 +25,4 @@ mod secrets;
 mod support;
 mod tls;
 mod upgrades;
+mod upstream_tls;

@@ -63,6 +63,13 @@ impl CertificateFacts {
         })
     }
 
+    /// The URIs among the names it is for.
+    pub fn uris(&self) -> impl Iterator<Item = &str> {
+        self.other_names
+            .iter()
+            .filter_map(|name| name.strip_prefix("URI:"))
+    }
+
     /// Those of every certificate in a PEM text that can be read.
     #[must_use]
     pub fn read_all(pem: &str) -> Vec<Self> {

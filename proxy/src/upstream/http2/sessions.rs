@@ -25,8 +25,8 @@ use tokio::{
     time::Instant,
 };
 
-use super::super::{BoxError, Pool, UpstreamError, connect::connect};
-use crate::{cluster::Cluster, proxy_protocol::Addresses};
+use super::super::{BoxError, Pool, UpstreamError, connect::connect, pool::Key};
+use crate::{cluster::Cluster, proxy_protocol::Addresses, tls::HandshakeError};
 
 /// How often an upstream with streams open is asked whether it is still there.
 const PING: Duration = Duration::from_secs(30);
@@ -40,7 +40,7 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// The connections to the endpoints.
 #[derive(Debug, Default)]
 pub(in crate::upstream) struct Sessions {
-    by_endpoint: RefCell<HashMap<SocketAddr, Endpoint, foldhash::fast::RandomState>>,
+    by_endpoint: RefCell<HashMap<Key, Endpoint, foldhash::fast::RandomState>>,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +58,7 @@ type Outcome = Option<Result<(), Why>>;
 enum Why {
     TimedOut,
     Refused(io::ErrorKind, String),
+    Tls(HandshakeError),
     Broken(String),
 }
 
@@ -144,7 +145,7 @@ pub(super) async fn stream(
     loop {
         let mut opening = {
             let mut all = pool.http2.by_endpoint.borrow_mut();
-            let known = all.entry(endpoint).or_default();
+            let known = all.entry(key(cluster, endpoint)).or_default();
             known.sessions.retain_mut(Session::is_usable);
             if let Some(stream) = known.sessions.iter_mut().find_map(Session::reserve) {
                 if !waited {
@@ -169,6 +170,7 @@ pub(super) async fn stream(
                 Why::Refused(kind, text) => {
                     UpstreamError::Connect(endpoint, io::Error::new(kind, text))
                 }
+                Why::Tls(error) => UpstreamError::Tls(endpoint, error),
                 Why::Broken(text) => UpstreamError::Broken(endpoint, text),
             });
         }
@@ -185,10 +187,10 @@ fn begin(
     let (tell, outcome) = watch::channel(None);
     let (pool, cluster) = (pool.clone(), cluster.clone());
     tokio::task::spawn_local(async move {
-        let opened = open(&cluster, endpoint).await;
+        let opened = open(&cluster, worker, endpoint).await;
         let outcome = {
             let mut all = pool.http2.by_endpoint.borrow_mut();
-            let known = all.entry(endpoint).or_default();
+            let known = all.entry(key(&cluster, endpoint)).or_default();
             known.opening = None;
             opened.map(|session| {
                 cluster.counters.shard(worker).connections.increment();
@@ -201,17 +203,23 @@ fn begin(
     outcome
 }
 
-async fn open(cluster: &Cluster, endpoint: SocketAddr) -> Result<Session, Why> {
+/// What tells its connections from those made under other settings of TLS.
+fn key(cluster: &Cluster, endpoint: SocketAddr) -> Key {
+    (endpoint, cluster.tls.as_ref().map(|tls| tls.identity))
+}
+
+async fn open(cluster: &Cluster, worker: usize, endpoint: SocketAddr) -> Result<Session, Why> {
     // Not asked: a cluster that is told of clients is none that speaks HTTP/2.
     let whoever = || Addresses {
         source: endpoint,
         destination: endpoint,
     };
-    let io = connect(cluster, endpoint, whoever)
+    let io = connect(cluster, worker, endpoint, whoever)
         .await
         .map_err(|error| match error {
             UpstreamError::ConnectTimeout(_) => Why::TimedOut,
             UpstreamError::Connect(_, error) => Why::Refused(error.kind(), error.to_string()),
+            UpstreamError::Tls(_, error) => Why::Tls(error),
             error => Why::Broken(error.to_string()),
         })?;
     let greeting = greet(io, cluster.idle_timeout);

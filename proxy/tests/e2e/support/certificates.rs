@@ -59,6 +59,11 @@ impl Authority {
             .with_no_client_auth()
     }
 
+    /// The secret that holds its certificate.
+    pub fn secret(&self, name: &str) -> Value {
+        json!({"kind": "Secret", "name": name, "ca": {"certificates": self.pem}})
+    }
+
     /// A certificate for these names, whose first is also the subject.
     pub fn issue(&self, names: &[&str]) -> Issued {
         self.issue_with(names, |_| {})

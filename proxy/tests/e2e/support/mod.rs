@@ -2,6 +2,7 @@
 
 mod certificates;
 mod client;
+mod nginx;
 mod pages;
 mod peers;
 mod programs;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub use certificates::Authority;
 pub use client::{answered, ask, exchange};
+pub use nginx::Nginx;
 pub use pages::apply_page;
 pub use peers::{Peer, curl, run_python};
 pub use programs::{Proxy, Server, fleetway, fleetway_with_editor, run_shell};

@@ -1,0 +1,165 @@
+//! TLS towards the members of a cluster.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use fleetway_api::{CaBundle, Certificate, TlsVersion, UpstreamTls};
+use rustls::{
+    ClientConfig, RootCertStore,
+    client::Resumption,
+    pki_types::ServerName,
+    sign::{CertifiedKey, SingleCertAndKey},
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::{
+    HandshakeError, provider, roots,
+    verify::{Believed, ServerVerifier},
+    versions,
+};
+
+/// The most members and names whose sessions are kept for resumption.
+const SESSIONS: usize = 1024;
+
+/// How often a cluster's failed handshakes are told of in the log.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// How a cluster's members are spoken to over TLS. Made anew for each change of the settings or of
+/// a secret they name, so that neither a connection nor a session outlives what it was trusted by.
+#[derive(Debug)]
+pub struct Originate {
+    /// Tells the connections made under it from all others.
+    pub identity: Identity,
+    config: Arc<ClientConfig>,
+    settings: UpstreamTls,
+    /// HTTP/2 is asked for (RFC 9113 section 3.2).
+    http2: bool,
+    /// What it was made of: the very ones of the secrets.
+    authorities: Option<Arc<RootCertStore>>,
+    certified: Option<Arc<CertifiedKey>>,
+    started: Instant,
+    /// When the log was last told of a failure, in milliseconds after `started`, and one more.
+    told: AtomicU64,
+}
+
+/// Which settings a connection was made under. No two have the same within a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity(u64);
+
+/// Why TLS cannot be set up: the field and the reason.
+#[derive(Debug, thiserror::Error)]
+#[error("{1}")]
+pub struct SetupError(pub &'static str, pub String);
+
+impl Originate {
+    /// Makes it of a cluster's settings and the secrets they name, to speak HTTP/2 or not; gives `before` if that was made
+    /// of the same.
+    ///
+    /// # Errors
+    /// When the machine has no authorities, or the library refuses the settings.
+    pub fn new(
+        settings: &UpstreamTls,
+        ca: Option<&CaBundle>,
+        certificate: Option<&Certificate>,
+        http2: bool,
+        before: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, SetupError> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let authorities = ca.map(|ca| ca.roots.clone());
+        let certified = certificate.map(|certificate| certificate.certified.clone());
+        if let Some(before) = before
+            && before.settings == *settings
+            && before.http2 == http2
+            && is_same(before.authorities.as_ref(), authorities.as_ref())
+            && is_same(before.certified.as_ref(), certified.as_ref())
+        {
+            return Ok(before.clone());
+        }
+        let believed = believed(settings, authorities.as_ref())?;
+        let builder = ClientConfig::builder_with_provider(provider().clone())
+            .with_protocol_versions(&versions(settings.min_version, TlsVersion::Tls13))
+            .map_err(|error| SetupError("tls", error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(ServerVerifier::new(believed)));
+        let mut config = match &certified {
+            Some(key) => {
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key.clone())))
+            }
+            None => builder.with_no_client_auth(),
+        };
+        if http2 {
+            config.alpn_protocols = vec![b"h2".to_vec()];
+        }
+        config.resumption = Resumption::in_memory_sessions(SESSIONS);
+        Ok(Arc::new(Self {
+            identity: Identity(NEXT.fetch_add(1, Relaxed)),
+            config: Arc::new(config),
+            settings: settings.clone(),
+            http2,
+            authorities,
+            certified,
+            started: Instant::now(),
+            told: AtomicU64::new(0),
+        }))
+    }
+
+    /// Performs the handshake on a connection to `member`.
+    ///
+    /// # Errors
+    /// When the other side is not believed, does not believe, or speaks no such TLS.
+    pub async fn handshake(
+        &self,
+        member: SocketAddr,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, HandshakeError> {
+        let name = match &self.settings.server_name {
+            Some(name) => name.clone(),
+            None => ServerName::IpAddress(member.ip().to_canonical().into()),
+        };
+        let connector = TlsConnector::from(self.config.clone());
+        Ok(connector.connect(name, stream).await?)
+    }
+
+    /// Whether the log may be told of a failed handshake now: not too often.
+    #[must_use]
+    pub fn may_tell(&self) -> bool {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX - 1);
+        let now = millis(self.started.elapsed()) + 1;
+        let told = self.told.load(Relaxed);
+        let due = told == 0 || now >= told.saturating_add(millis(TELL_EVERY));
+        due && self
+            .told
+            .compare_exchange(told, now, Relaxed, Relaxed)
+            .is_ok()
+    }
+}
+
+fn believed(
+    settings: &UpstreamTls,
+    authorities: Option<&Arc<RootCertStore>>,
+) -> Result<Believed, SetupError> {
+    if settings.insecure_skip_verify {
+        return Ok(Believed::Any);
+    }
+    let roots = match authorities {
+        Some(authorities) => authorities.clone(),
+        None => roots::of_machine().map_err(|error| SetupError("tls.ca", error.to_string()))?,
+    };
+    Ok(Believed::Of(roots, settings.subject_alt_names.clone()))
+}
+
+/// Whether both are the very same, or neither is.
+fn is_same<T>(one: Option<&Arc<T>>, two: Option<&Arc<T>>) -> bool {
+    match (one, two) {
+        (Some(one), Some(two)) => Arc::ptr_eq(one, two),
+        (None, None) => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,113 @@
+//! Whether the certificate the other side shows is believed.
+
+use std::sync::Arc;
+
+use fleetway_api::{CertificateFacts, SubjectAltName};
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+    client::{
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor, verify_server_name,
+    },
+    crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    server::ParsedCertificate,
+};
+
+use super::{failure::NoSuchName, provider};
+
+/// Verifies the certificates of upstreams.
+#[derive(Debug)]
+pub(super) struct ServerVerifier {
+    believed: Believed,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// Which of them are believed.
+#[derive(Debug)]
+pub(super) enum Believed {
+    /// Those that one of the authorities vouches for, and that have one of the names; without
+    /// names, that of the server.
+    Of(Arc<RootCertStore>, Box<[SubjectAltName]>),
+    /// Any, as the user insists.
+    Any,
+}
+
+impl ServerVerifier {
+    pub(super) fn new(believed: Believed) -> Self {
+        let algorithms = provider().signature_verification_algorithms;
+        Self {
+            believed,
+            algorithms,
+        }
+    }
+}
+
+impl ServerCertVerifier for ServerVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let Believed::Of(roots, names) = &self.believed else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        let known = self.algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, known)?;
+        if names.is_empty() {
+            verify_server_name(&certificate, server_name)?;
+        } else {
+            has_one_of(names, end_entity)?;
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Whether the certificate has one of `names`.
+pub(super) fn has_one_of(
+    names: &[SubjectAltName],
+    certificate: &CertificateDer<'_>,
+) -> Result<(), Error> {
+    let facts = CertificateFacts::read(certificate)
+        .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+    if names.iter().any(|name| name.is_of(&facts)) {
+        return Ok(());
+    }
+    let has = facts.dns_names.iter().chain(&facts.other_names);
+    let names: Vec<&str> = has.map(|name| &**name).take(10).collect();
+    let missing = NoSuchName {
+        names: if names.is_empty() {
+            "none at all".to_owned()
+        } else {
+            names.join(", ")
+        },
+        subject: facts.subject,
+    };
+    Err(CertificateError::Other(OtherError(Arc::new(missing))).into())
+}
