@@ -5,8 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use fleetway_proto::{Duration as ProtoDuration, v1};
 
 use super::{
-    Common, DAY, ProxyProtocol, TcpListener, TlsPassthrough, label, read_common, read_duration,
-    read_number,
+    Alpn, ClientCertificates, Common, DAY, MILLISECOND, ProxyProtocol, TcpListener, TlsPassthrough,
+    TlsVersion, label, read_common, read_duration, read_number,
 };
 use crate::{FieldError, Kind, Name, error::Checker};
 
@@ -88,6 +88,16 @@ impl Protocol {
 pub struct ListenerTls {
     /// The secrets with the certificates, at least one; the first is for clients that name none.
     pub certificates: Box<[Name]>,
+    /// The lowest version spoken.
+    pub min_version: TlsVersion,
+    /// The highest version spoken.
+    pub max_version: TlsVersion,
+    /// What may be spoken over it where that is HTTP, the preferred first; never empty.
+    pub alpn: Box<[Alpn]>,
+    /// What is asked of clients, if anything.
+    pub client_certificates: Option<ClientCertificates>,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
 }
 
 /// HTTP on a listener.
@@ -177,7 +187,13 @@ impl Listener {
         let proxy_protocol = message
             .proxy_protocol
             .map(|settings| ProxyProtocol::read(&mut check, &settings));
-        let tls = message.tls.map(|tls| ListenerTls::read(&mut check, &tls));
+        let is_http = matches!(
+            message.protocol,
+            None | Some(v1::listener::Protocol::Http(_))
+        );
+        let tls = message
+            .tls
+            .map(|tls| ListenerTls::read(&mut check, tls, is_http));
         let limits = ConnectionLimits::read(&mut check, message.limits.unwrap_or_default());
         let protocol = Protocol::read(&mut check, message.protocol);
         if tls.is_some() && matches!(protocol, Some(Protocol::TlsPassthrough(_))) {
@@ -201,7 +217,7 @@ impl Listener {
 }
 
 impl ListenerTls {
-    fn read(check: &mut Checker, message: &v1::ListenerTls) -> Self {
+    fn read(check: &mut Checker, message: v1::ListenerTls, is_http: bool) -> Self {
         const FIELD: &str = "tls.certificates";
         let mut certificates: Vec<Name> = Vec::with_capacity(message.certificates.len());
         if message.certificates.is_empty() {
@@ -221,8 +237,34 @@ impl ListenerTls {
                 None => {}
             }
         }
+        let min_version = TlsVersion::read(check, "tls.min_version", message.min_version)
+            .unwrap_or(TlsVersion::Tls12);
+        let max_version = TlsVersion::read(check, "tls.max_version", message.max_version)
+            .unwrap_or(TlsVersion::Tls13);
+        if max_version < min_version {
+            check.fault("tls.max_version", "is below `min_version`");
+        }
+        if !message.alpn.is_empty() && !is_http {
+            check.fault(
+                "tls.alpn",
+                "is for listeners with `http`: leave it out, what else is spoken both ends know",
+            );
+        }
         Self {
             certificates: certificates.into(),
+            min_version,
+            max_version,
+            alpn: Alpn::read_all(check, &message.alpn),
+            client_certificates: message
+                .client_certificates
+                .and_then(|clients| ClientCertificates::read(check, clients)),
+            handshake_timeout: read_duration(
+                check,
+                "tls.handshake_timeout",
+                message.handshake_timeout,
+                Duration::from_secs(10),
+                (MILLISECOND, Duration::from_secs(300)),
+            ),
         }
     }
 }

@@ -40,7 +40,7 @@ pub use route_match::{HeaderMatch, PathMatch, QueryMatch, ValueMatch};
 pub(crate) use secret::redacted;
 pub use secret::{CaBundle, Certificate, CertificateFacts, Secret, SecretKind, Unkept};
 pub use template::{Captures, Segment, Template};
-pub use tls::{SubjectAltName, TlsVersion, UpstreamTls};
+pub use tls::{Alpn, ClientCertificates, SubjectAltName, TlsVersion, UpstreamTls};
 pub use tls_passthrough::{TlsPassthrough, TlsServer};
 pub use upgrades::Upgrades;
 pub use weighted::WeightedCluster;

@@ -83,6 +83,15 @@ impl Resource {
                         format!("tls.certificates[{index}]")
                     });
                 }
+                let clients = listener
+                    .tls
+                    .iter()
+                    .filter_map(|tls| tls.client_certificates.as_ref());
+                for clients in clients {
+                    found(Role::Authorities, &clients.ca, &|| {
+                        "tls.client_certificates.ca".to_owned()
+                    });
+                }
                 listener
                     .protocol
                     .clusters(|name, field| found(Role::Cluster, name, field));

@@ -26,6 +26,26 @@ pub struct UpstreamTls {
     pub insecure_skip_verify: bool,
 }
 
+/// What is asked of clients: a certificate of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// The secret with the authorities that are believed.
+    pub ca: Name,
+    /// Whether clients that show none are refused.
+    pub required: bool,
+    /// The names of which the certificate must have one, if any.
+    pub subject_alt_names: Box<[SubjectAltName]>,
+}
+
+/// A protocol agreed on within TLS (RFC 7301).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alpn {
+    /// HTTP/2
+    H2,
+    /// HTTP/1.1
+    Http11,
+}
+
 /// A version of TLS, the lower first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsVersion {
@@ -77,6 +97,63 @@ impl UpstreamTls {
             );
         }
         this
+    }
+}
+
+impl ClientCertificates {
+    pub(super) fn read(check: &mut Checker, message: v1::ClientCertificates) -> Option<Self> {
+        use v1::client_certificates::ClientCertificateMode;
+        const FIELD: &str = "tls.client_certificates";
+        let required = message.mode() != ClientCertificateMode::Optional;
+        let ca = if message.ca.is_empty() {
+            let fault = "is missing: name the secret with the authorities that are believed";
+            check.fault(format!("{FIELD}.ca"), fault);
+            None
+        } else {
+            read_secret(check, &format!("{FIELD}.ca"), Some(message.ca))
+        };
+        let names = format!("{FIELD}.subject_alt_names");
+        let subject_alt_names = SubjectAltName::read_all(check, &names, message.subject_alt_names);
+        Some(Self {
+            ca: ca?,
+            required,
+            subject_alt_names,
+        })
+    }
+}
+
+impl Alpn {
+    /// Its name on the wire.
+    #[must_use]
+    pub const fn id(self) -> &'static [u8] {
+        match self {
+            Self::H2 => b"h2",
+            Self::Http11 => b"http/1.1",
+        }
+    }
+
+    /// Reads a list; empty means every one.
+    pub(super) fn read_all(check: &mut Checker, names: &[String]) -> Box<[Self]> {
+        let mut read = Vec::new();
+        for (index, name) in names.iter().enumerate().take(MAX_NAMES) {
+            let field = || format!("tls.alpn[{index}]");
+            let one = match name.as_str() {
+                "h2" => Self::H2,
+                "http/1.1" => Self::Http11,
+                _ => {
+                    check.fault(field(), format!("\"{name}\" is not `h2` or `http/1.1`"));
+                    continue;
+                }
+            };
+            if read.contains(&one) {
+                check.fault(field(), format!("names {name} a second time"));
+            }
+            read.push(one);
+        }
+        if names.is_empty() {
+            read = vec![Self::H2, Self::Http11];
+        }
+        read.into()
     }
 }
 

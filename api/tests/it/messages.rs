@@ -216,6 +216,35 @@ fn cluster() -> impl Strategy<Value = v1::Cluster> {
         )
 }
 
+fn listener_tls() -> impl Strategy<Value = v1::ListenerTls> {
+    let clients =
+        (text(), 0..=2_i32, subject_alt_names()).prop_map(|(ca, mode, subject_alt_names)| {
+            v1::ClientCertificates {
+                ca,
+                mode,
+                subject_alt_names,
+            }
+        });
+    (
+        texts(),
+        tls_version(),
+        tls_version(),
+        texts(),
+        option::of(clients),
+        option::of(duration()),
+    )
+        .prop_map(
+            |(certificates, min, max, alpn, clients, handshake_timeout)| v1::ListenerTls {
+                certificates,
+                min_version: min,
+                max_version: max,
+                alpn,
+                client_certificates: clients,
+                handshake_timeout,
+            },
+        )
+}
+
 fn listener() -> impl Strategy<Value = v1::Listener> {
     let paths = (0..4, any::<bool>()).prop_map(|(escaped_slashes, keep_repeated_slashes)| {
         v1::PathNormalization {
@@ -276,14 +305,13 @@ fn listener() -> impl Strategy<Value = v1::Listener> {
                 timeout,
             }
         });
-    let tls = texts().prop_map(|certificates| v1::ListenerTls { certificates });
     (
         name(),
         texts(),
         labels(),
         text(),
         option::of(proxy_protocol),
-        option::of(tls),
+        option::of(listener_tls()),
         option::of(limits),
         option::of(prop_oneof![http, tcp]),
     )

@@ -1,5 +1,6 @@
 //! The admin page: what this proxy serves and how it fares. Read only; on loopback by default.
 
+mod certificates;
 mod source;
 
 use std::{pin::pin, sync::Arc, time::Duration};
@@ -11,7 +12,7 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use fleetway_api::document;
+use fleetway_api::{Resource, document};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -125,10 +126,15 @@ async fn config_dump(State(admin): State<Admin>) -> Json<Dump> {
             let mut document =
                 message.map_or(Value::Null, |message| document::write(&message, None));
             if let Value::Object(fields) = &mut document {
-                fields.insert(
-                    "meta".into(),
-                    json!({"version": entry.data.version.to_string()}),
-                );
+                let version = entry.data.version.to_string();
+                let meta = match &entry.resource {
+                    Resource::Secret(secret) => {
+                        let certificates = certificates::describe(secret);
+                        json!({"version": version, "certificates": certificates})
+                    }
+                    _ => json!({"version": version}),
+                };
+                fields.insert("meta".into(), meta);
             }
             document
         })
@@ -161,6 +167,9 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     }
     for (name, listener) in &snapshot.listeners {
         listener.counters.render(name.as_str(), &mut out);
+        if listener.tls.is_some() {
+            listener.counters.render_tls(name.as_str(), &mut out);
+        }
     }
     for cluster in snapshot.clusters() {
         cluster.counters.render(cluster.name.as_str(), &mut out);
@@ -168,6 +177,7 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
             cluster.counters.render_tls(cluster.name.as_str(), &mut out);
         }
     }
+    certificates::render(&snapshot.resources, &mut out);
     (
         [(
             header::CONTENT_TYPE,

@@ -118,17 +118,24 @@ async fn stages(
                 None => None,
             };
             drop(view);
-            let connection = Rc::new(crate::http::Connection {
-                local,
-                entrance,
-                peer: client.map_or(peer, |client| client.source),
-                destination,
-                https: tls.is_some(),
-            });
+            let connection = |tls| {
+                Rc::new(crate::http::Connection {
+                    local,
+                    entrance,
+                    peer: client.map_or(peer, |client| client.source),
+                    destination,
+                    tls,
+                })
+            };
             match tls {
-                None => http::serve(stream, None, connection, &settings, drain).await,
+                None => http::serve(stream, None, connection(None), &settings, drain).await,
                 Some(tls) => {
-                    let (stream, agreed) = Box::pin(tls::handshake(stream, &tls.terminate)).await?;
+                    let handshake = tls::handshake(stream, peer, &tls.terminate, &shard.tls);
+                    let Some(secured) = Box::pin(handshake).await else {
+                        return Ok(());
+                    };
+                    let connection = connection(Some(secured.facts));
+                    let (stream, agreed) = (secured.stream, secured.agreed);
                     Box::pin(http::serve(stream, agreed, connection, &settings, drain)).await
                 }
             }
@@ -140,8 +147,10 @@ async fn stages(
             match tls {
                 None => Box::pin(tcp::serve(stream, client, passage, &local, shard)).await,
                 Some(tls) => {
-                    let (stream, _) = Box::pin(tls::handshake(stream, &tls.terminate)).await?;
-                    Box::pin(tcp::serve(stream, client, passage, &local, shard)).await;
+                    let handshake = tls::handshake(stream, peer, &tls.terminate, &shard.tls);
+                    if let Some(secured) = Box::pin(handshake).await {
+                        Box::pin(tcp::serve(secured.stream, client, passage, &local, shard)).await;
+                    }
                 }
             }
             Ok(())

@@ -1,28 +1,61 @@
 //! TLS as the first thing on a connection.
 
-use std::{io, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{detect::Protocol, http::BoxError};
-use crate::tls::Terminate;
+use super::detect::Protocol;
+use crate::{
+    telemetry::TlsShard,
+    tls::{HandshakeError, Terminate, TlsFacts},
+};
 
-/// Performs the handshake within its time. Gives the stream and what both agreed to speak on it.
+/// A connection whose handshake is over.
+#[derive(Debug)]
+pub(super) struct Secured {
+    pub(super) stream: TlsStream<TcpStream>,
+    /// What both agreed to speak on it.
+    pub(super) agreed: Option<Protocol>,
+    pub(super) facts: Box<TlsFacts>,
+}
+
+/// Performs the handshake within its time, and counts it; nothing if it failed.
 pub(super) async fn handshake(
     stream: TcpStream,
+    peer: SocketAddr,
     terminate: &Terminate,
-) -> Result<(TlsStream<TcpStream>, Option<Protocol>), BoxError> {
-    let acceptor = TlsAcceptor::from(Arc::clone(&terminate.config));
-    let accepting = acceptor.accept(stream);
-    let stream = tokio::time::timeout(terminate.handshake_timeout, accepting)
+    counted: &TlsShard,
+) -> Option<Secured> {
+    match attempt(stream, terminate).await {
+        Ok(secured) => {
+            let version = secured.stream.get_ref().1.protocol_version();
+            counted.succeeded(version, secured.facts.resumed);
+            Some(secured)
+        }
+        Err(error) => {
+            counted.failed(error.reason);
+            tracing::debug!(%peer, reason = error.reason.label(), %error, "no TLS with the client");
+            None
+        }
+    }
+}
+
+async fn attempt(stream: TcpStream, terminate: &Terminate) -> Result<Secured, HandshakeError> {
+    let accepting = TlsAcceptor::from(Arc::clone(&terminate.config)).accept(stream);
+    let stream = timeout(terminate.handshake_timeout, accepting)
         .await
-        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long"))?
-        .map_err(|error| format!("TLS handshake: {error}"))?;
-    let agreed = match stream.get_ref().1.alpn_protocol() {
+        .map_err(|_| HandshakeError::timeout())??;
+    let session = stream.get_ref().1;
+    let agreed = match session.alpn_protocol() {
         Some(b"h2") => Some(Protocol::Http2),
         Some(_) => Some(Protocol::Http1),
         None => None,
     };
-    Ok((stream, agreed))
+    let facts = Box::new(TlsFacts::of(session)?);
+    Ok(Secured {
+        stream,
+        agreed,
+        facts,
+    })
 }

@@ -18,6 +18,7 @@ use crate::{
     proxy_protocol::Addresses,
     route::{RequestView, Routed as _, rewrite},
     snapshot::{BoundRoute, Protocol},
+    tls::TlsFacts,
 };
 
 /// What the requests of one connection have in common.
@@ -31,11 +32,17 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// What it connected to, where a cluster is to be told.
     pub destination: Option<SocketAddr>,
-    /// Whether it came over TLS.
-    pub https: bool,
+    /// What its TLS handshake told, if it came over TLS.
+    pub tls: Option<Box<TlsFacts>>,
 }
 
 impl Connection {
+    /// Whether it came over TLS.
+    #[must_use]
+    pub const fn is_https(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// The client and what it connected to; where that is not known, no address.
     #[must_use]
     pub fn addresses(&self) -> Addresses {
@@ -111,7 +118,7 @@ async fn answer(
         Action::Respond(respond) => Ok(direct(respond)),
         Action::Redirect(rule) => {
             let hops = view.listener.protocol.trusted_hops();
-            let https = headers::is_https(request.headers(), connection.https, hops);
+            let https = headers::is_https(request.headers(), connection.is_https(), hops);
             redirect(https, route, rule, &target)
         }
         Action::Forward(rule) => forward::forward(connection, view, bound, rule, request).await,

@@ -145,10 +145,12 @@ fn prepare(
     headers::add_via(fields, received);
     let client = headers::Client {
         peer: connection.peer.ip(),
-        https: connection.https,
+        https: connection.is_https(),
         trusted_hops: view.listener.protocol.trusted_hops(),
     };
     headers::add_forwarded(fields, client, host.as_ref());
+    let certificate = connection.tls.as_ref().and_then(|tls| tls.client.as_ref());
+    headers::set_client_cert(fields, certificate.map(|client| &client.forwarded));
     let host = rule.host().cloned().or(host);
     fields.insert(
         header::HOST,

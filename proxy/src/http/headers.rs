@@ -6,6 +6,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
 /// `x-forwarded-for`
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// `x-forwarded-client-cert`
+pub const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 /// `x-forwarded-host`
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// `x-forwarded-proto`
@@ -157,6 +159,14 @@ pub fn is_https(headers: &HeaderMap, here: bool, trusted_hops: usize) -> bool {
     match headers.get(X_FORWARDED_PROTO) {
         Some(proto) if trusted_hops > 0 => proto.as_bytes().eq_ignore_ascii_case(b"https"),
         _ => here,
+    }
+}
+
+/// Tells the upstream of the client's certificate. What the client said of it itself goes, always.
+pub fn set_client_cert(headers: &mut HeaderMap, value: Option<&HeaderValue>) {
+    match value {
+        Some(value) => drop(headers.insert(X_FORWARDED_CLIENT_CERT, value.clone())),
+        None => drop(headers.remove(X_FORWARDED_CLIENT_CERT)),
     }
 }
 

@@ -31,7 +31,9 @@ pub(super) fn terminate(
     let Some(settings) = &resource.tls else {
         return Ok(None);
     };
+    let clients = settings.client_certificates.as_ref();
     let names = settings.certificates.iter();
+    let names = names.chain(clients.map(|clients| &clients.ca));
     let secrets: Vec<Entry> = names
         .filter_map(|name| secret(resources, name))
         .cloned()
@@ -41,6 +43,7 @@ pub(super) fn terminate(
     if let Some(before) = before
         && before.settings == *settings
         && before.http == http
+        && before.secrets.len() == secrets.len()
         && before
             .secrets
             .iter()
@@ -50,12 +53,9 @@ pub(super) fn terminate(
         return Ok(Some(before.clone()));
     }
     let certificates = secrets.iter().filter_map(certificate);
-    let terminate = Terminate::new(
-        settings,
-        http,
-        certificates,
-        before.map(|tls| &tls.terminate),
-    );
+    let client_ca = secrets.iter().find_map(authorities);
+    let before = before.map(|tls| &tls.terminate);
+    let terminate = Terminate::new(settings, http, certificates, client_ca, before);
     let terminate = terminate.map_err(|error| {
         let listener = Id::new(Kind::Listener, resource.common.name.clone());
         vec![FieldError::new(

@@ -111,6 +111,8 @@ pub struct ListenerShard {
     pub no_endpoint: Counter,
     /// Relayed connections that one side broke off.
     pub broken: Counter,
+    /// TLS handshakes with clients.
+    pub tls: TlsShard,
 }
 
 /// What one worker counts of a cluster. A cache line of its own.
@@ -152,6 +154,17 @@ pub struct ListenerCounters(Box<[ListenerShard]>);
 pub struct ClusterCounters(Box<[ClusterShard]>);
 
 impl ListenerCounters {
+    /// Writes those of TLS handshakes.
+    pub fn render_tls(&self, name: &str, out: &mut Rendered) {
+        let names = TlsNames {
+            handshakes: "fleetway_listener_tls_handshakes_total",
+            resumed: "fleetway_listener_tls_resumed_total",
+            failures: "fleetway_listener_tls_failures_total",
+        };
+        let label = format!("listener=\"{name}\"");
+        tls::render(&names, &label, self.0.iter().map(|s| &s.tls), out);
+    }
+
     /// Counters for `workers` workers, at least one.
     #[must_use]
     pub fn new(workers: usize) -> Self {

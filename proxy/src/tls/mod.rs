@@ -1,6 +1,7 @@
 //! TLS towards clients and upstreams, made from the secrets of a snapshot.
 
 mod certificates;
+mod facts;
 mod failure;
 mod originate;
 mod roots;
@@ -9,6 +10,7 @@ mod verify;
 
 use std::sync::{Arc, LazyLock};
 
+pub use facts::{ClientCertificate, TlsFacts};
 pub use failure::HandshakeError;
 use fleetway_api::TlsVersion;
 pub use originate::{Identity, Originate, SetupError};

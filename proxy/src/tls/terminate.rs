@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fleetway_api::{Certificate, ListenerTls};
+use fleetway_api::{CaBundle, Certificate, ClientCertificates, ListenerTls};
 use rustls::{
-    ServerConfig,
-    crypto::aws_lc_rs::{self, Ticketer},
-    server::ProducesTickets,
+    RootCertStore, ServerConfig,
+    crypto::aws_lc_rs::Ticketer,
+    server::{NoClientAuth, ProducesTickets, danger::ClientCertVerifier},
 };
 
-use super::certificates::Certificates;
+use super::{certificates::Certificates, provider, verify::ClientVerifier, versions};
 
 /// How a listener terminates TLS: its certificates, and what is agreed on.
 #[derive(Debug)]
@@ -18,43 +18,76 @@ pub struct Terminate {
     pub config: Arc<ServerConfig>,
     /// How long a handshake may take.
     pub handshake_timeout: Duration,
+    clients: Option<Clients>,
 }
 
-/// What a client may speak over TLS, the preferred first (RFC 7301).
-const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// What clients are verified by.
+#[derive(Debug)]
+struct Clients {
+    settings: ClientCertificates,
+    authorities: Arc<RootCertStore>,
+}
 
-/// How long a handshake may take.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+impl Clients {
+    /// Whether every client that one takes the other takes too.
+    fn is_same(one: Option<&Self>, two: Option<&Self>) -> bool {
+        match (one, two) {
+            (Some(one), Some(two)) => {
+                one.settings == two.settings && Arc::ptr_eq(&one.authorities, &two.authorities)
+            }
+            (None, None) => true,
+            _ => false,
+        }
+    }
+}
 
 impl Terminate {
-    /// Makes it of a listener's settings and `certificates`, in their order. What is spoken within
-    /// is agreed on where it is HTTP, and else left to both ends. Sessions of `before` can be
-    /// resumed.
+    /// Makes it of a listener's settings and `certificates`, in their order; `client_ca` is what
+    /// client certificates are verified by. What is spoken within is agreed on where it is HTTP,
+    /// and else left to both ends.
+    ///
+    /// Sessions of `before` can be resumed as long as clients are verified in the same way: nobody
+    /// looks at the certificate of a client that resumes.
     ///
     /// # Errors
-    /// When the system gives no random numbers.
+    /// When the system gives no random numbers, or the library refuses the authorities.
     pub fn new<'c>(
-        _settings: &ListenerTls,
+        settings: &ListenerTls,
         http: bool,
         certificates: impl IntoIterator<Item = &'c Certificate>,
+        client_ca: Option<&CaBundle>,
         before: Option<&Self>,
     ) -> Result<Self, rustls::Error> {
+        let clients = settings.client_certificates.as_ref().zip(client_ca);
+        let clients = clients.map(|(settings, ca)| Clients {
+            settings: settings.clone(),
+            authorities: ca.roots.clone(),
+        });
         let ticketer: Arc<dyn ProducesTickets> = match before {
-            Some(before) => before.config.ticketer.clone(),
-            None => Ticketer::new()?,
+            Some(before) if Clients::is_same(before.clients.as_ref(), clients.as_ref()) => {
+                before.config.ticketer.clone()
+            }
+            _ => Ticketer::new()?,
         };
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
+        let verifier: Arc<dyn ClientCertVerifier> = match &clients {
+            Some(clients) => Arc::new(ClientVerifier::new(
+                &clients.settings,
+                clients.authorities.clone(),
+            )?),
+            None => Arc::new(NoClientAuth),
+        };
+        let mut config = ServerConfig::builder_with_provider(provider().clone())
+            .with_protocol_versions(&versions(settings.min_version, settings.max_version))?
+            .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(Certificates::new(certificates)));
         if http {
-            config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
+            config.alpn_protocols = settings.alpn.iter().map(|one| one.id().to_vec()).collect();
         }
         config.ticketer = ticketer;
         Ok(Self {
             config: Arc::new(config),
-            handshake_timeout: HANDSHAKE_TIMEOUT,
+            handshake_timeout: settings.handshake_timeout,
+            clients,
         })
     }
 }

@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use fleetway_api::{CertificateFacts, SubjectAltName};
+use fleetway_api::{CertificateFacts, ClientCertificates, SubjectAltName};
 use rustls::{
-    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
+    SignatureScheme,
     client::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_cert_signed_by_trust_anchor, verify_server_name,
     },
     crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
-    server::ParsedCertificate,
+    server::{
+        ParsedCertificate, WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
 };
 
 use super::{failure::NoSuchName, provider};
@@ -89,11 +93,87 @@ impl ServerCertVerifier for ServerVerifier {
     }
 }
 
+/// Verifies the certificates of clients: as `inner` does, and that each has one of the names.
+#[derive(Debug)]
+pub(super) struct ClientVerifier {
+    inner: Arc<dyn ClientCertVerifier>,
+    names: Box<[SubjectAltName]>,
+}
+
+impl ClientVerifier {
+    pub(super) fn new(
+        settings: &ClientCertificates,
+        roots: Arc<RootCertStore>,
+    ) -> Result<Self, Error> {
+        let mut builder = WebPkiClientVerifier::builder_with_provider(roots, provider().clone());
+        if !settings.required {
+            builder = builder.allow_unauthenticated();
+        }
+        let inner = builder
+            .build()
+            .map_err(|error| Error::General(error.to_string()))?;
+        Ok(Self {
+            inner,
+            names: settings.subject_alt_names.clone(),
+        })
+    }
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    fn offer_client_auth(&self) -> bool {
+        self.inner.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.inner.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.inner.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self
+            .inner
+            .verify_client_cert(end_entity, intermediates, now)?;
+        if !self.names.is_empty() {
+            has_one_of(&self.names, end_entity)?;
+        }
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner
+            .verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner
+            .verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
 /// Whether the certificate has one of `names`.
-pub(super) fn has_one_of(
-    names: &[SubjectAltName],
-    certificate: &CertificateDer<'_>,
-) -> Result<(), Error> {
+fn has_one_of(names: &[SubjectAltName], certificate: &CertificateDer<'_>) -> Result<(), Error> {
     let facts = CertificateFacts::read(certificate)
         .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
     if names.iter().any(|name| name.is_of(&facts)) {

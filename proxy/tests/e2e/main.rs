@@ -9,6 +9,7 @@
 
 mod atomicity;
 mod cli;
+mod client_certificates;
 mod clusters;
 mod connect;
 mod docs;
@@ -21,8 +22,10 @@ mod listeners;
 mod protection;
 mod readme;
 mod refusal;
+mod rotation;
 mod secrets;
 mod support;
 mod tls;
+mod tls_page;
 mod upgrades;
 mod upstream_tls;

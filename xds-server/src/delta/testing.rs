@@ -95,6 +95,7 @@ impl Edit {
                 if let Some(v1::resource::Kind::Listener(listener)) = &mut listener.kind {
                     listener.tls = Some(v1::ListenerTls {
                         certificates: secrets.iter().map(ToString::to_string).collect(),
+                        ..v1::ListenerTls::default()
                     });
                 }
                 Some(listener)

@@ -5,14 +5,15 @@ use std::{fs, path::PathBuf, sync::Arc};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256,
 };
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A certificate authority, with its certificate on disk for the clients that read files.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    /// Its certificate, in PEM.
+    pub pem: String,
     folder: TempDir,
 }
 
@@ -46,8 +47,32 @@ impl Authority {
         self.folder.path().join("ca.pem")
     }
 
-    /// A client's settings that believe it.
+    /// The settings of a client that believes it.
     pub fn client_config(&self) -> rustls::ClientConfig {
+        self.client_config_builder().with_no_client_auth()
+    }
+
+    /// The same, of one that speaks HTTP/2 or HTTP/1.1 only.
+    pub fn client_config_speaking(&self, version2: bool) -> rustls::ClientConfig {
+        let mut config = self.client_config();
+        let only: &[u8] = if version2 { b"h2" } else { b"http/1.1" };
+        config.alpn_protocols = vec![only.to_vec()];
+        config
+    }
+
+    /// The same, of one that shows a certificate.
+    pub fn client_config_with(&self, shown: &Issued) -> rustls::ClientConfig {
+        let chain = CertificateDer::pem_slice_iter(shown.chain.as_bytes());
+        let chain = chain.collect::<Result<_, _>>().expect("PEM");
+        let key = PrivateKeyDer::from_pem_slice(shown.key.as_bytes()).expect("PEM");
+        self.client_config_builder()
+            .with_client_auth_cert(chain, key)
+            .expect("a key of the certificate")
+    }
+
+    fn client_config_builder(
+        &self,
+    ) -> rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert> {
         let mut roots = rustls::RootCertStore::empty();
         let certificate = CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("PEM");
         roots.add(certificate).expect("a certificate");
@@ -56,7 +81,6 @@ impl Authority {
             .with_safe_default_protocol_versions()
             .expect("versions")
             .with_root_certificates(roots)
-            .with_no_client_auth()
     }
 
     /// The secret that holds its certificate.

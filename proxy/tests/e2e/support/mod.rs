@@ -11,7 +11,7 @@ mod upstream;
 
 use std::time::Duration;
 
-pub use certificates::Authority;
+pub use certificates::{Authority, Issued};
 pub use client::{answered, ask, exchange};
 pub use nginx::Nginx;
 pub use pages::apply_page;
