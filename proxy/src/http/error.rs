@@ -65,17 +65,22 @@ impl Failure {
         }
     }
 
-    /// The response the client gets. It names the fault, not the upstream.
+    /// What the client is told. It names the fault, not the upstream.
     #[must_use]
-    pub fn response(&self) -> Response<ResponseBody> {
-        let text = match self {
+    pub fn text(&self) -> String {
+        match self {
             Self::Upstream(UpstreamError::ConnectTimeout(_)) => "upstream connect timeout".into(),
             Self::Upstream(UpstreamError::Connect(..)) => "upstream connect failure".into(),
             Self::Upstream(UpstreamError::Tls(..)) => "upstream TLS failure".into(),
             Self::Upstream(_) => "upstream reset before its response".into(),
             other => other.to_string(),
-        };
-        let mut response = Response::new(ResponseBody::full(Bytes::from(text + "\n")));
+        }
+    }
+
+    /// The response the client gets.
+    #[must_use]
+    pub fn response(&self) -> Response<ResponseBody> {
+        let mut response = Response::new(ResponseBody::full(Bytes::from(self.text() + "\n")));
         *response.status_mut() = self.status();
         response.headers_mut().insert(
             header::CONTENT_TYPE,

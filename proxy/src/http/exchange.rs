@@ -9,7 +9,7 @@ use fleetway_api::{Action, DirectResponse, Redirect, Route};
 use http::{Method, Request, Response, header};
 
 use super::{
-    Downstream, Failure, ResponseBody, connect, forward, headers,
+    Downstream, Failure, ResponseBody, connect, forward, grpc, headers,
     local::{Entrance, Local, View},
     screen::screen,
     target::Target,
@@ -65,6 +65,7 @@ pub async fn exchange(
     // One view for the whole request: what is swapped in meanwhile is the next request's.
     let view = connection.entrance.view(&connection.local);
     let id = headers::request_id(request.headers_mut(), || connection.local.random_id());
+    let grpc = grpc::is_call(&request);
     let screened = match &view.listener.protocol {
         _ if connection.local.overload.sheds_requests() => Err(Failure::Overloaded),
         Protocol::Http(rules) => screen(&mut request, rules),
@@ -84,7 +85,11 @@ pub async fn exchange(
             _ => {}
         }
         tracing::debug!(request_id = ?id, peer = %connection.peer, %failure, "answered by the proxy");
-        let mut response = failure.response();
+        let mut response = if grpc {
+            grpc::response(&failure)
+        } else {
+            failure.response()
+        };
         response.headers_mut().insert(headers::X_REQUEST_ID, id);
         response
     });

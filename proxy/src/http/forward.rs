@@ -9,8 +9,8 @@ use http::{
 };
 
 use super::{
-    Connection, Downstream, Failure, RequestBody, ResponseBody, Tunnel, body::ToClient, headers,
-    local::View, upgrade, watchdog::Watchdog,
+    Connection, Downstream, Failure, RequestBody, ResponseBody, Tunnel, body::ToClient, grpc,
+    headers, local::View, upgrade, watchdog::Watchdog,
 };
 use crate::{
     cluster::Cluster,
@@ -36,7 +36,12 @@ pub(super) async fn forward(
     let cluster = view.snapshot.cluster(slot).ok_or(Failure::NoEndpoint)?;
     let endpoint = local.pick(cluster, slot).ok_or(Failure::NoEndpoint)?;
 
-    let mut watchdog = Watchdog::new(rule.timeout, rule.idle_timeout);
+    let timeout = if grpc::is_call(&request) {
+        grpc::shorter(request.headers(), rule.timeout)
+    } else {
+        rule.timeout
+    };
+    let mut watchdog = Watchdog::new(timeout, rule.idle_timeout);
     let received = request.version();
     let (mut parts, body) = request.into_parts();
     let interim = body.interim();

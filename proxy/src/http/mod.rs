@@ -5,6 +5,7 @@ mod connect;
 mod error;
 mod exchange;
 mod forward;
+mod grpc;
 mod headers;
 mod local;
 mod normalize;

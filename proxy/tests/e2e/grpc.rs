@@ -45,3 +45,51 @@ async fn requests_outlive_the_connections_that_nginx_ends() {
     expected.sort_unstable();
     assert_eq!(lines, expected);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_proxy_says_to_a_call_is_said_as_grpc_has_it() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a socket");
+    let silent = silent
+        .local_addr()
+        .map(|at| (silent, at))
+        .expect("an address");
+    let server = Server::start().await;
+    let proxy = Proxy::of(&server, "p1", "blue").await;
+    let mut slow = documents::forward("slow", "/slow.Slow", "silent");
+    slow["forward"]["timeout"] = "300ms".into();
+    let all = [
+        documents::listener("web"),
+        documents::cluster("silent", silent.1),
+        serde_json::json!({"kind": "Cluster", "name": "gone"}),
+        documents::forward("gone", "/gone.Gone", "gone"),
+        documents::forward("hanging", "/hanging.Hanging", "silent"),
+        slow,
+    ];
+    server.client().commit_live(&all, 1).await;
+    let web = proxy.listener("web").await.to_string();
+    let said = run_python("grpc_errors.py", &[&web]).await;
+    assert_eq!(
+        said,
+        "UNIMPLEMENTED: no route matches this request\n\
+         UNAVAILABLE: no endpoint is available\n\
+         DEADLINE_EXCEEDED: upstream request timeout\n"
+    );
+    // gRPC's own client ends a call whose time is over itself; this one waits to be told.
+    let url = format!("http://{web}/hanging.Hanging/Call");
+    let head = curl(&[
+        "--http2-prior-knowledge",
+        "--dump-header",
+        "-",
+        "--data",
+        "",
+        "--header",
+        "content-type: application/grpc",
+        "--header",
+        "grpc-timeout: 200m",
+        &url,
+    ])
+    .await;
+    assert!(head.contains("grpc-status: 4\r\n"), "{head}");
+}
