@@ -282,14 +282,19 @@ class Ours(Peer):
     name = "ours"
 
     def command(self, s, d):
-        if s.tls or s.upstream_h2 or s.headers:
+        if s.headers:
             raise Unsupported("not there yet")
         forward = {"clusters": [{"name": "be"}]}
         resources = [
             {"kind": "Listener", "name": "web", "address": f"127.0.0.1:{s.port}",
-             **({"tcp": forward} if s.mode == "tcp" else {"http": {}})},
-            {"kind": "Cluster", "name": "be", "endpoints": [{"address": f"127.0.0.1:{s.upstream}"}]},
+             **({"tcp": forward} if s.mode == "tcp" else {"http": {}}),
+             **({"tls": {"certificates": ["web"]}} if s.tls else {})},
+            {"kind": "Cluster", "name": "be", "endpoints": [{"address": f"127.0.0.1:{s.upstream}"}],
+             **({"protocol": "HTTP2"} if s.upstream_h2 else {})},
         ]
+        if s.tls:
+            certificate = {"chain": Path(s.cert).read_text(), "private_key": Path(s.key).read_text()}
+            resources.append({"kind": "Secret", "name": "web", "certificate": certificate})
         for i, (host, kind, path) in enumerate([] if s.mode == "tcp" else s.routes or [("*", "prefix", "/")]):
             resources.append({"kind": "Route", "name": f"r{i}", "match": {"hosts": [host], "path": {kind: path}}, "forward": forward})
         folder = d / "resources"

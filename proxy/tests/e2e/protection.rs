@@ -214,3 +214,43 @@ async fn without_memory_left_connections_are_refused_and_counted() {
         "{metrics}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_opens_and_resets_streams_without_end_is_cut_off_and_others_are_served() {
+    let echo = Upstream::echo().await;
+    let server = Server::start().await;
+    let proxy = Proxy::of(&server, "p1", "blue").await;
+    let all = [
+        documents::listener("web"),
+        documents::cluster("echo", echo.address),
+        documents::forward("all", "/", "echo"),
+    ];
+    server.client().commit_live(&all, 1).await;
+    let web = proxy.listener("web").await;
+    let mut kept = TcpStream::connect(web).await.expect("a connection");
+    let request = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+    let mut flood = TcpStream::connect(web).await.expect("a connection");
+    // The preface, empty settings, then HEADERS and RST_STREAM in turn (CVE-2023-44487).
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    for stream in (1..20_000_u32).step_by(2) {
+        let number = stream.to_be_bytes();
+        // :method GET, :scheme http, :path /, :authority x.
+        let block = b"\x82\x86\x84\x41\x01x";
+        bytes.extend_from_slice(&[0, 0, 6, 1, 5]);
+        bytes.extend_from_slice(&number);
+        bytes.extend_from_slice(block);
+        bytes.extend_from_slice(&[0, 0, 4, 3, 0]);
+        bytes.extend_from_slice(&number);
+        bytes.extend_from_slice(&8_u32.to_be_bytes());
+    }
+    let _ = flood.write_all(&bytes).await;
+    let mut said = Vec::new();
+    let _ = flood.read_to_end(&mut said).await;
+    // GOAWAY, ENHANCE_YOUR_CALM.
+    let goaway = said
+        .windows(17)
+        .any(|frame| frame[3] == 7 && frame[16] == 11);
+    assert!(goaway, "{said:?}");
+    assert_eq!(ask(&mut kept, request).await.0, 200);
+}
