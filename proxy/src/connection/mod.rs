@@ -84,8 +84,8 @@ pub async fn serve(
     shard.connections_active.decrement();
 }
 
-/// What becomes of a connection, step by step. What only some connections have is boxed, so that
-/// one that carries requests in the clear does not hold the room for it.
+/// What becomes of a connection, step by step. Each way is boxed, so that a connection holds the
+/// room for the one it takes, and not for all of them beside each other.
 async fn stages(
     mut stream: TcpStream,
     peer: SocketAddr,
@@ -128,7 +128,10 @@ async fn stages(
                 })
             };
             match tls {
-                None => http::serve(stream, None, connection(None), &settings, drain).await,
+                None => {
+                    let connection = connection(None);
+                    Box::pin(http::serve(stream, None, connection, &settings, drain)).await
+                }
                 Some(tls) => {
                     let handshake = tls::handshake(stream, peer, &tls.terminate, &shard.tls);
                     let Some(secured) = Box::pin(handshake).await else {
