@@ -15,8 +15,9 @@ use std::{
 
 use fleetway_api::Name;
 use tokio::{
+    runtime::LocalOptions,
     sync::{mpsc, oneshot},
-    task::{JoinHandle, LocalSet},
+    task::JoinHandle,
     time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
@@ -70,14 +71,25 @@ impl Worker {
     /// When the thread or its runtime cannot be made.
     pub fn start(index: usize, live: Arc<Live>, overload: Arc<Overload>) -> io::Result<Self> {
         let (commands, inbox) = mpsc::channel(16);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let (started, wait) = std::sync::mpsc::sync_channel(1);
         let thread = thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
-                LocalSet::new().block_on(&runtime, run(Local::new(index, live, overload), inbox));
+                // It cannot leave its thread, so that tasks are woken without a lock.
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default());
+                let (runtime, outcome) = match runtime {
+                    Ok(runtime) => (Some(runtime), Ok(())),
+                    Err(error) => (None, Err(error)),
+                };
+                // There is somebody who waits for it: see below.
+                let _ = started.send(outcome);
+                if let Some(runtime) = runtime {
+                    runtime.block_on(run(Local::new(index, live, overload), inbox));
+                }
             })?;
+        wait.recv().map_err(io::Error::other)??;
         Ok(Self {
             commands,
             thread: Some(thread),

@@ -73,7 +73,9 @@ pub(super) async fn serve<W: Wire>(
         Ok(Ok(Some((Protocol::Http1, io)))) => {
             http1(io, connection, settings, drain.http1.watch()).await
         }
-        Ok(Ok(Some((Protocol::Http2, io)))) => http2(io, connection, settings, drain.token).await,
+        Ok(Ok(Some((Protocol::Http2, io)))) => {
+            Box::pin(http2(io, connection, settings, drain.token)).await
+        }
         // A client that says nothing, or nothing in time, has made no mistake worth telling.
         Ok(Ok(None)) | Err(_) => Ok(()),
         Ok(Err(error)) => Err(error.into()),
@@ -118,7 +120,7 @@ async fn http1<W: Wire>(
         let _ = io.tcp().set_zero_linger();
     };
     let serving = http1::serve_with_abort(io, &config, drain, abort, service);
-    let switched = match overdue.end(serving).await {
+    let switched = match overdue.clone().end(serving).await {
         Some(served) => served?,
         None => return Err(UNREAD.into()),
     };
@@ -192,6 +194,6 @@ where
     fn execute(&self, future: F) {
         let overdue = Overdue::default();
         let stream = STREAM.scope(overdue.clone(), future);
-        tokio::task::spawn_local(async move { overdue.end(stream).await });
+        tokio::task::spawn_local(overdue.end(stream));
     }
 }

@@ -14,7 +14,8 @@ use crate::{
 /// A connection whose handshake is over.
 #[derive(Debug)]
 pub(super) struct Secured {
-    pub(super) stream: TlsStream<TcpStream>,
+    /// Boxed: it is large, and goes through many hands.
+    pub(super) stream: Box<TlsStream<TcpStream>>,
     /// What both agreed to speak on it.
     pub(super) agreed: Option<Protocol>,
     pub(super) facts: Box<TlsFacts>,
@@ -54,7 +55,7 @@ async fn attempt(stream: TcpStream, terminate: &Terminate) -> Result<Secured, Ha
     };
     let facts = Box::new(TlsFacts::of(session)?);
     Ok(Secured {
-        stream,
+        stream: Box::new(stream),
         agreed,
         facts,
     })

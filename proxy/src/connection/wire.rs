@@ -20,13 +20,13 @@ impl Wire for TcpStream {
     }
 }
 
-impl Wire for TlsStream<TcpStream> {
+impl Wire for Box<TlsStream<TcpStream>> {
     fn tcp(&self) -> &TcpStream {
         self.get_ref().0
     }
 }
 
-impl Side for TlsStream<TcpStream> {
+impl Side for Box<TlsStream<TcpStream>> {
     fn plain(&self) -> Option<&TcpStream> {
         None
     }

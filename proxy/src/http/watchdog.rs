@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// What both directions of a request know of each other.
@@ -122,18 +123,36 @@ impl Overdue {
     }
 
     /// Drives `sending` to its end: `None` if a clock of what it sends ran out before.
-    pub async fn end<F: Future>(&self, sending: F) -> Option<F::Output> {
-        let mut sending = std::pin::pin!(sending);
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
-                return Poll::Ready(Some(sent));
-            }
-            match self.0.borrow().upgrade() {
-                Some(watchdog) => watchdog.borrow_mut().poll_expired(cx).map(|_| None),
-                None => Poll::Pending,
-            }
-        })
-        .await
+    pub fn end<F: Future>(self, sending: F) -> Sending<F> {
+        Sending {
+            sending,
+            overdue: self,
+        }
+    }
+}
+
+pin_project! {
+    /// What [`Overdue::end`] gives. Written out, since an `async fn` would hold `sending` twice.
+    #[derive(Debug)]
+    pub struct Sending<F> {
+        #[pin]
+        sending: F,
+        overdue: Overdue,
+    }
+}
+
+impl<F: Future> Future for Sending<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(sent) = this.sending.poll(cx) {
+            return Poll::Ready(Some(sent));
+        }
+        match this.overdue.0.borrow().upgrade() {
+            Some(watchdog) => watchdog.borrow_mut().poll_expired(cx).map(|_| None),
+            None => Poll::Pending,
+        }
     }
 }
 
@@ -173,7 +192,7 @@ mod tests {
         let gone = Rc::new(RefCell::new(Watchdog::new(Some(SECOND), None)));
         overdue.watch(&gone);
         drop(gone);
-        let sent = overdue.end(tokio::time::sleep(5 * SECOND)).await;
+        let sent = overdue.clone().end(tokio::time::sleep(5 * SECOND)).await;
         assert_eq!((sent, start.elapsed()), (Some(()), 5 * SECOND));
         let kept = Rc::new(RefCell::new(Watchdog::new(Some(SECOND), None)));
         overdue.watch(&kept);
