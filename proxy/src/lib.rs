@@ -10,6 +10,8 @@ pub mod app;
 pub mod cluster;
 pub mod config;
 pub mod connection;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod handover;
 pub mod http;
 pub mod http1;

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use super::{http::BoxError, peek::peek};
 
 /// The most bytes a client's first message may have, with its framing.
-const MAX_HELLO: usize = 16 * 1024;
+pub(super) const MAX_HELLO: usize = 16 * 1024;
 
 /// Waits for the client's first message, at most `within`. Gives the name it asks for, if any.
 pub(super) async fn server_name(

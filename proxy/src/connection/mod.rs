@@ -2,6 +2,8 @@
 
 mod abrupt;
 mod detect;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod hello;
 mod http;
 mod peek;

@@ -170,14 +170,20 @@ pub fn set_client_cert(headers: &mut HeaderMap, value: Option<&HeaderValue>) {
     }
 }
 
-/// The request's id: kept if the client gave a usable one, else made of `random`.
+/// The request's id: kept if the client gave a usable one, the first of several, else made of
+/// `random`. There is one afterwards.
 pub fn request_id(headers: &mut HeaderMap, random: impl FnOnce() -> u128) -> HeaderValue {
     const LONGEST: usize = 128;
-    if let Some(given) = headers.get(X_REQUEST_ID)
-        && (1..=LONGEST).contains(&given.len())
-        && given.as_bytes().iter().all(u8::is_ascii_graphic)
+    let mut given = headers.get_all(X_REQUEST_ID).iter();
+    if let Some(first) = given.next()
+        && (1..=LONGEST).contains(&first.len())
+        && first.as_bytes().iter().all(u8::is_ascii_graphic)
     {
-        return given.clone();
+        let first = first.clone();
+        if given.next().is_some() {
+            headers.insert(X_REQUEST_ID, first.clone());
+        }
+        return first;
     }
     let id = HeaderValue::from_maybe_shared(bytes::Bytes::from(uuid(random())))
         .unwrap_or_else(|_| HeaderValue::from_static("0"));

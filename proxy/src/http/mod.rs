@@ -5,6 +5,8 @@ mod connect;
 mod error;
 mod exchange;
 mod forward;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod grpc;
 mod headers;
 mod local;

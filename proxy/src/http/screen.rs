@@ -115,6 +115,7 @@ pub(super) fn screen_trailers(trailers: &mut HeaderMap) {
         header::CACHE_CONTROL,
         header::FORWARDED,
         header::VIA,
+        headers::X_FORWARDED_CLIENT_CERT,
         headers::X_FORWARDED_FOR,
         headers::X_FORWARDED_HOST,
         headers::X_FORWARDED_PROTO,
@@ -203,6 +204,7 @@ mod tests {
         for name in [
             "x-forwarded-for",
             "x_forwarded_for",
+            "x-forwarded-client-cert",
             "host",
             "authorization",
             "x-checksum",

@@ -21,6 +21,8 @@ mod buffer;
 mod client;
 mod date;
 mod drain;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod head;
 mod server;
 mod switched;

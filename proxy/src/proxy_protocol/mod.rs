@@ -2,6 +2,8 @@
 //! which client it is for (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
 
 mod encode;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod parse;
 
 use std::net::SocketAddr;

@@ -22,6 +22,8 @@
 
 mod conditions;
 mod counts;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod hash_trie;
 mod host;
 pub mod rewrite;

@@ -35,7 +35,7 @@ const MAGIC: &[u8; 8] = b"FLWLG\r\n\n";
 /// The format this program writes and reads.
 const FORMAT: u32 = 2;
 /// Magic, format, checksum, length.
-const HEADER: usize = 8 + 4 + 4 + 8;
+pub(super) const HEADER: usize = 8 + 4 + 4 + 8;
 /// The largest file that is read.
 const MAX_BYTES: u64 = 4 << 30;
 
@@ -169,7 +169,7 @@ const fn code(kind: Kind) -> u8 {
     }
 }
 
-fn encode(fleet: &str, saved: &Saved) -> io::Result<Vec<u8>> {
+pub(super) fn encode(fleet: &str, saved: &Saved) -> io::Result<Vec<u8>> {
     let Saved { held, server } = saved;
     let revision = held.revision();
     let mut out = Vec::with_capacity(HEADER + 128 + held.resources().len() * 256);
@@ -187,13 +187,19 @@ fn encode(fleet: &str, saved: &Saved) -> io::Result<Vec<u8>> {
         put_slice(&mut out, version.to_string().as_bytes())?;
         put_slice(&mut out, wire)?;
     }
-    let (header, body) = out.split_at_mut(HEADER);
-    let mut header = header;
+    seal(&mut out);
+    Ok(out)
+}
+
+/// Writes the header of what follows it.
+pub(super) fn seal(file: &mut [u8]) {
+    let Some((mut header, body)) = file.split_at_mut_checked(HEADER) else {
+        return;
+    };
     header.put_slice(MAGIC);
     header.put_u32_le(FORMAT);
     header.put_u32_le(crc32c::crc32c(body));
     header.put_u64_le(body.len() as u64);
-    Ok(out)
 }
 
 fn put_slice(out: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
@@ -202,7 +208,7 @@ fn put_slice(out: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn decode(mut bytes: &[u8], fleet: &str) -> Result<Saved, LoadError> {
+pub(super) fn decode(mut bytes: &[u8], fleet: &str) -> Result<Saved, LoadError> {
     const SHORT: LoadError = LoadError::Damaged("it ends too early");
     if bytes.len() < HEADER {
         return Err(SHORT);

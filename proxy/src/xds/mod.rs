@@ -8,6 +8,8 @@
 mod backoff;
 mod client;
 mod folder;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod held;
 mod last_good;
 mod push;
