@@ -1,4 +1,5 @@
 //! Documents: read with a verdict that says where, and the same after being written.
+#![allow(clippy::panic, reason = "a property that does not hold is to be loud")]
 
 use fleetway_api::{
     FieldError, Resource,

@@ -1,4 +1,5 @@
 //! What holds of the PROXY protocol's header, whatever comes.
+#![allow(clippy::panic, reason = "a property that does not hold is to be loud")]
 
 use std::net::SocketAddr;
 

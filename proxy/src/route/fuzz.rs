@@ -1,4 +1,8 @@
 //! What holds of rewritten paths and redirects, whatever routes and requests say.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a property that does not hold is to be loud"
+)]
 
 use fleetway_api::{
     Action, PathMatch, Resource, Route,

@@ -24,6 +24,7 @@ mod readme;
 mod refusal;
 mod rotation;
 mod secrets;
+mod smuggling;
 mod support;
 mod tls;
 mod tls_page;

@@ -1,5 +1,10 @@
 //! Heads: read the same however they arrive, by the grammar to the letter, and passed on so that
 //! the next one reads the same.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a property that does not hold is to be loud"
+)]
 
 use bytes::BytesMut;
 use http::{HeaderMap, Method, StatusCode, Version};
