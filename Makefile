@@ -1,5 +1,5 @@
 # Each target is a thin name for one command.
-.PHONY: run test lint bench bench-peers clean
+.PHONY: run test lint fuzz bench bench-peers clean
 
 # The whole of it on loopback, with real requests through it. Ctrl-C stops it.
 run:
@@ -14,6 +14,10 @@ lint:
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --all-features
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is not installed: dependencies are not checked"; fi
+
+# Each parser on inputs made up for it, for FUZZ_SECONDS each; needs cargo-fuzz and a C++ compiler.
+fuzz:
+	proxy/fuzz/run.sh
 
 bench:
 	cargo bench --workspace
