@@ -197,8 +197,13 @@ fn however_it_arrives<T>(
         }
     }
     let head = whole.ok()??;
-    assert!(taken <= LIMITS.max_bytes + 2 * data.len());
-    data.get(..taken).map(|taken| (head, taken))
+    // Empty lines before it do not count.
+    let mut taken = data.get(..taken)?;
+    while let Some(rest) = taken.strip_prefix(b"\r\n") {
+        taken = rest;
+    }
+    assert!(taken.len() <= LIMITS.max_bytes);
+    Some((head, taken))
 }
 
 /// A head read by a second reader that knows the grammar and nothing else.
@@ -206,10 +211,6 @@ struct Lines<'d>(Vec<(String, &'d str)>);
 
 impl<'d> Lines<'d> {
     fn of(head: &'d [u8], blanks_before_colon: bool) -> Self {
-        let mut head = head;
-        while let Some(rest) = head.strip_prefix(b"\r\n") {
-            head = rest;
-        }
         let head = head.strip_suffix(b"\r\n\r\n").expect("an empty line");
         // Values need not be text.
         let faulty = |byte: &u8| matches!(byte, b'\0' | 0x0b | 0x0c | 0x7f);
