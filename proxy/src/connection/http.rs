@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     detect::{Protocol, Rewound, detect},
+    meter::{Bounds, Metered},
     streams::{Counted, Streams},
     tunnels,
     wire::Wire,
@@ -17,6 +18,7 @@ use super::{
 use crate::{
     http::{Connection, Downstream, Overdue, ResponseBody, exchange},
     http1::{self, DrainWatch, HeadLimits, ServerConfig},
+    telemetry::Flood,
 };
 
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
@@ -137,7 +139,14 @@ async fn http2<W: Wire>(
     settings: &HttpListener,
     drain: CancellationToken,
 ) -> Result<(), BoxError> {
-    let streams = Rc::new(Streams::new(settings.limits.requests_per_connection));
+    let limits = &settings.limits;
+    let bounds = Bounds {
+        header_bytes: limits.header_bytes,
+        header_timeout: limits.header_timeout,
+    };
+    let (io, verdict) = Metered::new(io, &bounds);
+    let local = connection.clone();
+    let streams = Rc::new(Streams::new(limits.requests_per_connection));
     let counted = streams.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (connection, open) = (connection.clone(), counted.open());
@@ -157,20 +166,45 @@ async fn http2<W: Wire>(
         hyper::server::conn::http2::Builder::new(OnThisWorker)
             .timer(TokioTimer::new())
             .keep_alive_interval(PING)
-            .max_concurrent_streams(settings.limits.concurrent_streams)
-            .max_header_list_size(settings.limits.header_bytes)
+            .max_concurrent_streams(limits.concurrent_streams)
+            .max_header_list_size(limits.header_bytes)
             .enable_connect_protocol()
             .max_send_buf_size(UNSENT_MAX)
             .serve_connection(TokioIo::new(io), service)
     );
-    tokio::select! {
-        result = serving.as_mut() => return Ok(result?),
-        () = drain.cancelled() => {}
-        () = streams.idle(settings.idle_timeout) => {}
-        () = streams.spent() => {}
-    }
-    serving.as_mut().graceful_shutdown();
-    Ok(serving.await?)
+    let served = tokio::select! {
+        result = serving.as_mut() => result,
+        () = async {
+            tokio::select! {
+                () = drain.cancelled() => {}
+                () = streams.idle(settings.idle_timeout) => {}
+                () = streams.spent() => {}
+            }
+        } => {
+            serving.as_mut().graceful_shutdown();
+            tokio::select! {
+                result = serving => result,
+                // A client that has not so much as begun, or does not end: it had its time.
+                () = streams.idle(settings.idle_timeout) => Ok(()),
+            }
+        }
+    };
+    served.map_err(|error| {
+        let Some(flood) = verdict.get().or_else(|| found_by_library(&error)) else {
+            return error.into();
+        };
+        let view = local.entrance.view(&local.local);
+        let shard = view.listener.counters.shard(local.local.worker);
+        shard.http2_floods.ended(flood);
+        flood.into()
+    })
+}
+
+/// Whether the library told the client to calm down (RFC 9113 section 10.5).
+fn found_by_library(error: &hyper::Error) -> Option<Flood> {
+    let error = error.source()?.downcast_ref::<h2::Error>()?;
+    let calm = error.is_library() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+    calm.then_some(Flood::Requests)
 }
 
 fn size(number: u32) -> usize {

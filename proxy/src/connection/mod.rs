@@ -6,6 +6,7 @@ mod detect;
 pub(crate) mod fuzz;
 mod hello;
 mod http;
+mod meter;
 mod peek;
 mod proxy_header;
 mod streams;

@@ -8,7 +8,10 @@ use std::{
 
 use http::StatusCode;
 
-use super::tls::{self, TlsNames, TlsShard};
+use super::{
+    floods::{self, FloodShard},
+    tls::{self, TlsNames, TlsShard},
+};
 
 /// A number that only grows. Only one thread adds to it; any may read it.
 #[derive(Debug, Default)]
@@ -99,6 +102,8 @@ pub struct ListenerShard {
     pub no_route: Counter,
     /// Connections or requests refused for bad framing or syntax.
     pub protocol_errors: Counter,
+    /// HTTP/2 connections ended as floods.
+    pub http2_floods: FloodShard,
     /// Connections refused for their PROXY header, or for having none.
     pub proxy_protocol_errors: Counter,
     /// Bytes of clients passed on, of connections that are relayed.
@@ -226,6 +231,7 @@ impl ListenerCounters {
             &label,
             sum(|s| s.protocol_errors.get()),
         );
+        floods::render(&label, self.0.iter().map(|s| &s.http2_floods), out);
         let others: [(_, Of); 6] = [
             ("fleetway_listener_proxy_protocol_errors_total", |s| {
                 s.proxy_protocol_errors.get()
