@@ -15,6 +15,7 @@ mod connect;
 mod docs;
 mod durability;
 mod grpc;
+mod h2spec;
 mod handover;
 mod http;
 mod independence;

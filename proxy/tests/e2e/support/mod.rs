@@ -2,6 +2,7 @@
 
 mod certificates;
 mod client;
+pub mod frames;
 mod nginx;
 mod pages;
 mod peers;
