@@ -16,7 +16,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    http::{Connection, Downstream, Overdue, ResponseBody, exchange},
+    http::{Allowed, Connection, Downstream, Overdue, ResponseBody, exchange},
     http1::{self, DrainWatch, HeadLimits, ServerConfig},
     telemetry::Flood,
 };
@@ -148,18 +148,23 @@ async fn http2<W: Wire>(
     let local = connection.clone();
     let streams = Rc::new(Streams::new(limits.requests_per_connection));
     let counted = streams.clone();
+    let unread = settings.idle_timeout;
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (connection, open) = (connection.clone(), counted.open());
         let tunnel = tunnels::asked(&mut request, &connection).map(|asked| (asked, open.again()));
         async move {
             let response = exchange(&connection, request.map(Downstream::Http2)).await;
             // Set wherever hyper runs what we gave it.
-            let _ = STREAM.try_with(|overdue| response.body().watched_by(overdue));
+            let allowed = STREAM.try_with(|overdue| watch(overdue, response.body(), unread));
             let response = match tunnel {
                 None => response,
                 Some((asked, open)) => asked.settle(response, connection, open),
             };
-            Ok::<_, Infallible>(response.map(|body| Counted { body, _open: open }))
+            Ok::<_, Infallible>(response.map(|body| Counted {
+                body,
+                _open: open,
+                _allowed: allowed.ok().flatten(),
+            }))
         }
     });
     let mut serving = pin!(
@@ -184,8 +189,11 @@ async fn http2<W: Wire>(
             serving.as_mut().graceful_shutdown();
             tokio::select! {
                 result = serving => result,
-                // A client that has not so much as begun, or does not end: it had its time.
-                () = streams.idle(settings.idle_timeout) => Ok(()),
+                // A client that never began, or does not end, has that time once more.
+                () = async {
+                    tokio::time::sleep(settings.idle_timeout).await;
+                    streams.idle(settings.idle_timeout).await;
+                } => Ok(()),
             }
         }
     };
@@ -198,6 +206,18 @@ async fn http2<W: Wire>(
         shard.http2_floods.ended(flood);
         flood.into()
     })
+}
+
+/// Has the clocks of a response heeded. One that was made here has none: it gets `unread`.
+fn watch(overdue: &Overdue, body: &ResponseBody, unread: Duration) -> Option<Allowed> {
+    match body {
+        ResponseBody::Forwarded(_) => {
+            body.watched_by(overdue);
+            None
+        }
+        ResponseBody::Full(Some(_)) => Some(overdue.allow(unread)),
+        ResponseBody::Full(None) | ResponseBody::Tunnel(_) => None,
+    }
 }
 
 /// Whether the library told the client to calm down (RFC 9113 section 10.5).

@@ -14,6 +14,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use crate::http::Allowed;
+
 /// How many streams are open, and since when none is.
 #[derive(Debug)]
 pub(super) struct Streams {
@@ -92,6 +94,8 @@ impl Drop for Open {
 pub(super) struct Counted<B> {
     pub(super) body: B,
     pub(super) _open: Open,
+    /// The time it has to be sent in, if it has no clocks of its own.
+    pub(super) _allowed: Option<Allowed>,
 }
 
 impl<B: Body + Unpin> Body for Counted<B> {

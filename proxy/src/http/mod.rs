@@ -23,4 +23,4 @@ pub use exchange::{Connection, exchange};
 pub use local::{Entrance, Local, View};
 pub use normalize::{PathFault, normalize};
 pub use tunnel::Tunnel;
-pub use watchdog::Overdue;
+pub use watchdog::{Allowed, Overdue};

@@ -116,10 +116,22 @@ impl Watchdog {
 #[derive(Debug, Clone, Default)]
 pub struct Overdue(Rc<RefCell<Weak<RefCell<Watchdog>>>>);
 
+/// The time a response has to be sent in; it runs until this is dropped.
+#[derive(Debug)]
+pub struct Allowed(#[expect(dead_code, reason = "held, not read")] Rc<RefCell<Watchdog>>);
+
 impl Overdue {
     /// From now on it is about the response under `watchdog`, until that is dropped.
     pub(super) fn watch(&self, watchdog: &Rc<RefCell<Watchdog>>) {
         self.0.replace(Rc::downgrade(watchdog));
+    }
+
+    /// From now on it is about a response without clocks of its own, which has so long to be sent,
+    /// until what is given back is dropped.
+    pub fn allow(&self, time: Duration) -> Allowed {
+        let watchdog = Rc::new(RefCell::new(Watchdog::new(Some(time), None)));
+        self.watch(&watchdog);
+        Allowed(watchdog)
     }
 
     /// Drives `sending` to its end: `None` if a clock of what it sends ran out before.
@@ -198,6 +210,10 @@ mod tests {
         overdue.watch(&kept);
         assert_eq!(overdue.end(std::future::pending::<()>()).await, None);
         assert_eq!(start.elapsed(), 6 * SECOND);
+        let allowed = overdue.allow(3 * SECOND);
+        assert_eq!(overdue.end(std::future::pending::<()>()).await, None);
+        assert_eq!(start.elapsed(), 9 * SECOND);
+        drop(allowed);
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,6 +14,7 @@ mod clusters;
 mod connect;
 mod docs;
 mod durability;
+mod floods;
 mod grpc;
 mod h2spec;
 mod handover;

@@ -1,10 +1,10 @@
 //! An HTTP/2 client that sends the frames it is given, whatever they are, and tells of those that
 //! come back (RFC 9113 section 4.1).
 
-use std::{io, net::SocketAddr};
+use std::net::SocketAddr;
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader},
     net::TcpStream,
 };
 
@@ -246,23 +246,7 @@ impl Raw {
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> Raw<I> {
-    /// A connection on which nothing has been sent yet.
-    pub fn over(io: I) -> Self {
-        Self { io }
-    }
-
-    /// Sends bytes. They may be lost if the proxy has closed the connection.
-    pub async fn send(&mut self, bytes: &[u8]) {
-        let _ = self.try_send(bytes).await;
-    }
-
-    /// Sends bytes.
-    pub async fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let sent = tokio::time::timeout(PATIENCE, self.io.write_all(bytes));
-        sent.await.expect("bytes are taken in time")
-    }
-
+impl<I: AsyncRead + Unpin> Raw<I> {
     /// The next frame; nothing once the connection has ended, in whatever way.
     pub async fn next(&mut self) -> Option<Frame> {
         let read = tokio::time::timeout(PATIENCE, async {
@@ -301,6 +285,53 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Raw<I> {
             }
         }
         said
+    }
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> Raw<I> {
+    /// A connection on which nothing has been sent yet.
+    pub fn over(io: I) -> Self {
+        Self { io }
+    }
+
+    /// Sends bytes. They may be lost if the proxy has closed the connection.
+    pub async fn send(&mut self, bytes: &[u8]) {
+        let sent = tokio::time::timeout(PATIENCE, self.io.write_all(bytes));
+        let _ = sent.await.expect("bytes are taken, or refused, in time");
+    }
+
+    /// Sends bytes while it reads; all that came back until the proxy closed the connection.
+    pub async fn flood(self, bytes: &[u8]) -> Vec<Frame> {
+        let (read, mut write) = tokio::io::split(self.io);
+        let mut reading = Raw {
+            io: BufReader::new(read),
+        };
+        let mut heard = Vec::new();
+        let hear = async {
+            while let Some(frame) = reading.next().await {
+                heard.push(frame);
+            }
+        };
+        let send = async {
+            // The rest of it is lost once the proxy has closed the connection.
+            let _ = write.write_all(bytes).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! { () = hear => {}, () = send => {} }
+        heard
+    }
+
+    /// Sends bytes until no more are taken, and reads nothing.
+    pub async fn stuff(&mut self, bytes: &[u8]) {
+        let mut left = bytes;
+        while !left.is_empty() {
+            // No room for longer than it takes to be read: none is going to be.
+            let wait = std::time::Duration::from_millis(500);
+            match tokio::time::timeout(wait, self.io.write(left)).await {
+                Ok(Ok(some)) => left = &left[some..],
+                Ok(Err(_)) | Err(_) => return,
+            }
+        }
     }
 
     /// Sends a GET on `stream`; the status of its answer, read to its end.
