@@ -566,7 +566,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             loop {
                 state.read.bytes.clear();
                 match state.read.poll_read(&mut state.io, cx) {
-                    Poll::Ready(Ok(1..)) => {}
+                    // A client that never pauses is not waited for, so the timer tells nothing.
+                    Poll::Ready(Ok(1..)) if Instant::now() < deadline => {}
                     Poll::Ready(_) => return Poll::Ready(Ok(())),
                     Poll::Pending => {
                         return poll_deadline(self.timer.as_mut(), cx, deadline).map(Ok);

@@ -39,7 +39,9 @@ async fn floods_of_control_frames_end_their_connection_and_no_other() {
         let heard = subject
             .during(reason, MOST, raw.flood(&one.repeat(300_000)))
             .await;
-        assert!(calmed(&heard), "{reason}: {:?}", heard.last());
+        // Answers to PING may stand in the way that were not read as fast as they came.
+        let unread = reason == "pings" && heard.last().is_some_and(|last| last.kind == kind::PING);
+        assert!(calmed(&heard) || unread, "{reason}: {:?}", heard.last());
         subject.ended(reason, 1).await;
         // Ten thousand at once and a hundred a second; of SETTINGS three hundred, and three.
         let seconds = usize::try_from(started.elapsed().as_secs()).expect("a number") + 1;

@@ -2,6 +2,7 @@
 
 use std::future::pending;
 
+use tokio::io::ReadBuf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
@@ -360,4 +361,65 @@ async fn what_outlives_its_exchange_is_void() {
     )
     .await;
     assert_eq!(answer.matches("answer").count(), 2);
+}
+
+/// A client that sends on and on, always faster than it is read, and takes whatever it is sent.
+struct Endless {
+    first: &'static [u8],
+    reads: Rc<Cell<u32>>,
+}
+
+impl Endless {
+    /// So many reads are without end.
+    const MOST: u32 = 5_000_000;
+}
+
+impl AsyncRead for Endless {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.reads.set(self.reads.get() + 1);
+        if !self.first.is_empty() {
+            buffer.put_slice(std::mem::take(&mut self.first));
+        } else if self.reads.get() < Self::MOST {
+            buffer.put_slice(b"more");
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Endless {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_sends_without_a_pause_is_read_on_for_the_time_to_linger_only() {
+    let reads = Rc::<Cell<u32>>::default();
+    let client = Endless {
+        first: b"no request\r\n\r\n",
+        reads: reads.clone(),
+    };
+    let config = ServerConfig {
+        linger_timeout: Duration::from_millis(10),
+        ..ServerConfig::default()
+    };
+    let served = serve(client, &config, Drain::new().watch(), echo).await;
+    assert!(served.is_err());
+    assert!(reads.get() > 1 && reads.get() < Endless::MOST);
 }
