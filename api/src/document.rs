@@ -461,6 +461,9 @@ fn plain(message: &str) -> String {
     if message.contains("untagged enum") || message.starts_with("invalid digit") {
         return "must be a whole number in the range of its field".to_owned();
     }
+    if let Some((given, values)) = bad_choice(message) {
+        return format!("{given} is not {values}");
+    }
     if let Some((said, known)) = message.rsplit_once(", expected ")
         && said.starts_with("unknown field ")
     {
@@ -474,6 +477,39 @@ fn plain(message: &str) -> String {
             .replace("invalid type: sequence,", "invalid type: list,")
             .replace("invalid type: map,", "invalid type: object,"),
     }
+}
+
+/// What the parser says of a value that is none of a list, taken apart: the value, and those that it
+/// can have. It says so in one way of a name it does not know, in another of what is no name.
+fn bad_choice(message: &str) -> Option<(String, String)> {
+    let unknown = message
+        .strip_prefix("unknown variant ")
+        .and_then(|rest| rest.split_once(", expected "));
+    let (given, names) = match unknown {
+        Some((name, names)) => (name.replace('`', "\""), names.replace('`', "\"")),
+        None => {
+            let (said, names) = message.split_once(", expected expected one of: ")?;
+            let (_, given) = said.split_once(": ")?;
+            let given = match given {
+                "sequence" => "a list",
+                "map" => "an object",
+                "unit value" => "null",
+                given => given.split('`').nth(1).unwrap_or(given),
+            };
+            (given.to_owned(), names.to_owned())
+        }
+    };
+    // The name of a field that is left out stands for no choice.
+    let names = names.split('"').skip(1).step_by(2);
+    let names: Vec<&str> = names
+        .filter(|name| !name.ends_with("_UNSPECIFIED"))
+        .collect();
+    let values = match names.as_slice() {
+        [] => return None,
+        [one] => (*one).to_owned(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    };
+    Some((given, values))
 }
 
 /// The faults of a secret without the texts they are about, which may be private.

@@ -13,6 +13,8 @@ pub mod client;
 pub mod document;
 mod error;
 pub mod files;
+#[cfg(feature = "bootstrap")]
+pub mod key_file;
 mod kind;
 mod resource;
 pub mod rest;

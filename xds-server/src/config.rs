@@ -15,20 +15,22 @@
 //! | `tls_cert` | `--tls-cert` | `FLEETWAY_XDS_TLS_CERT` |
 //! | `tls_key` | `--tls-key` | `FLEETWAY_XDS_TLS_KEY` |
 //! | `tls_client_ca` | `--tls-client-ca` | `FLEETWAY_XDS_TLS_CLIENT_CA` |
+//! | `tls_client_crl` | `--tls-client-crl` | `FLEETWAY_XDS_TLS_CLIENT_CRL` |
+//! | `tls_client_identity` | `--tls-client-identity` | `FLEETWAY_XDS_TLS_CLIENT_IDENTITY` |
 //!
 //! Variables of the other programs (`FLEETWAY_PROXY_…`, `FLEETWAY_SERVER`) are none of ours.
 
 use std::{
-    fmt, fs,
+    fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
-use fleetway_api::{bootstrap, proto};
+use anyhow::{Context as _, bail, ensure};
+use fleetway_api::{bootstrap, key_file, proto};
 use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroize as _;
 
 use crate::{store::MasterKey, tls};
 
@@ -115,6 +117,22 @@ pub struct Source {
     /// Authorities in PEM: who opens a stream must show a certificate of one of them
     #[arg(long, value_name = "FILE")]
     tls_client_ca: Option<PathBuf>,
+    /// Revocation lists of those authorities in PEM
+    #[arg(long, value_name = "FILE")]
+    tls_client_crl: Option<PathBuf>,
+    /// What of a client's certificate says which node and fleet it may be [default: san]
+    #[arg(long, value_name = "HOW")]
+    tls_client_identity: Option<ClientIdentity>,
+}
+
+/// How a client's certificate is tied to the node and fleet the client says it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientIdentity {
+    /// Its URI names say which node of which fleet it may be
+    San,
+    /// Whoever has a certificate may be any node of any fleet
+    Off,
 }
 
 impl Config {
@@ -124,22 +142,13 @@ impl Config {
     /// When one cannot be read, has an unknown key or a bad value, or `data` is in none of them.
     pub fn load(file: Option<&Path>, flags: &Source) -> anyhow::Result<Self> {
         let all = bootstrap::read(file, ENV_PREFIX, flags)?;
-        let Some(data) = all.data else {
+        let Some(data) = all.data.clone() else {
             bail!(
                 "no data directory: give --data DIR, {ENV_PREFIX}DATA or `data` in the --config file"
             );
         };
         let master_key = master_key(all.master_key_file.as_deref(), all.master_key.as_ref())?;
-        let tls = match (all.tls_cert, all.tls_key, all.tls_client_ca) {
-            (None, None, None) => None,
-            (Some(cert), Some(key), client_ca) => Some(tls::Files {
-                cert,
-                key,
-                client_ca,
-            }),
-            (None, ..) => bail!("tls_cert: is missing: give --tls-cert and --tls-key"),
-            (_, None, _) => bail!("tls_key: is missing: give --tls-cert and --tls-key"),
-        };
+        let tls = tls(&all)?;
         let drain_timeout = all.drain_timeout.map(Duration::try_from).transpose()?;
         Ok(Self {
             data,
@@ -152,6 +161,39 @@ impl Config {
             master_key,
             tls,
         })
+    }
+}
+
+fn tls(all: &Source) -> anyhow::Result<Option<tls::Files>> {
+    if all.tls_client_ca.is_none() {
+        for (key, flag, given) in [
+            (
+                "tls_client_crl",
+                "--tls-client-crl",
+                all.tls_client_crl.is_some(),
+            ),
+            (
+                "tls_client_identity",
+                "--tls-client-identity",
+                all.tls_client_identity.is_some(),
+            ),
+        ] {
+            ensure!(
+                !given,
+                "{key}: has no effect without tls_client_ca: give --tls-client-ca, or leave {flag} out"
+            );
+        }
+    }
+    let clients = all.tls_client_ca.clone().map(|ca| tls::Clients {
+        ca,
+        crl: all.tls_client_crl.clone(),
+        identity: all.tls_client_identity.unwrap_or(ClientIdentity::San),
+    });
+    match (all.tls_cert.clone(), all.tls_key.clone()) {
+        (Some(cert), Some(key)) => Ok(Some(tls::Files { cert, key, clients })),
+        (Some(_), None) => bail!("tls_key: is missing: give --tls-cert and --tls-key"),
+        (None, None) if clients.is_none() => Ok(None),
+        (None, _) => bail!("tls_cert: is missing: give --tls-cert and --tls-key"),
     }
 }
 
@@ -170,9 +212,8 @@ fn master_key(file: Option<&Path>, text: Option<&KeyText>) -> anyhow::Result<Opt
 /// Reads a master key from a file.
 ///
 /// # Errors
-/// When it cannot be read or holds none.
+/// When it cannot be read, others can read it too, or it holds none.
 pub fn read_key(file: &Path) -> anyhow::Result<MasterKey> {
-    let text = fs::read_to_string(file).map(Zeroizing::new);
-    let text = text.with_context(|| format!("cannot read {}", file.display()))?;
+    let text = key_file::read(file)?;
     MasterKey::from_text(&text).with_context(|| file.display().to_string())
 }

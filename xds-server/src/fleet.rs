@@ -43,6 +43,8 @@ pub struct Counters {
     pub pushes: AtomicU64,
     /// Pushes not made since they carry secrets over a connection that others can read.
     pub withheld: AtomicU64,
+    /// Streams closed since the client's certificate does not allow what it claims to be.
+    pub denied: AtomicU64,
     /// Responses acknowledged.
     pub acks: AtomicU64,
     /// Responses refused.

@@ -3,13 +3,20 @@
 use std::{
     fmt::Write as _,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::UNIX_EPOCH,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use fleetway_api::{Kind, Resource};
+use fleetway_api::{Kind, Resource, Secret};
 use http::StatusCode;
 
 use crate::{fleet::Counters, snapshot::Snapshot};
+
+/// A metric of when something of a secret expires: its name, what it means, how it is read.
+type Expiry = (
+    &'static str,
+    &'static str,
+    fn(&Secret) -> Option<SystemTime>,
+);
 
 /// The counters.
 #[derive(Debug)]
@@ -61,16 +68,28 @@ impl Metrics {
             let count = snapshot.resources().of(kind).len();
             let _ = writeln!(text, "{name}{{kind=\"{kind}\"}} {count}");
         }
-        let name = "fleetway_certificate_expiry_timestamp_seconds";
-        let help = "When the first certificate of a secret to expire does, in seconds since 1970.";
-        head(&mut text, name, "gauge", help);
-        for entry in snapshot.resources().of(Kind::Secret).values() {
-            if let Resource::Secret(secret) = &entry.resource
-                && let Some(expires) = secret.first_expiry()
-            {
-                let since = expires.duration_since(UNIX_EPOCH).unwrap_or_default();
-                let secret = &secret.common.name;
-                let _ = writeln!(text, "{name}{{secret=\"{secret}\"}} {}", since.as_secs());
+        let expiries: [Expiry; 2] = [
+            (
+                "fleetway_certificate_expiry_timestamp_seconds",
+                "When the first certificate of a secret to expire does, in seconds since 1970.",
+                Secret::first_expiry,
+            ),
+            (
+                "fleetway_crl_expiry_timestamp_seconds",
+                "By when the first revocation list of a secret is to be renewed, in seconds since 1970.",
+                Secret::first_crl_expiry,
+            ),
+        ];
+        for (name, help, of) in expiries {
+            head(&mut text, name, "gauge", help);
+            for entry in snapshot.resources().of(Kind::Secret).values() {
+                if let Resource::Secret(secret) = &entry.resource
+                    && let Some(expires) = of(secret)
+                {
+                    let since = expires.duration_since(UNIX_EPOCH).unwrap_or_default();
+                    let secret = &secret.common.name;
+                    let _ = writeln!(text, "{name}{{secret=\"{secret}\"}} {}", since.as_secs());
+                }
             }
         }
         let name = "fleetway_xds_commits_total";
@@ -103,6 +122,11 @@ impl Metrics {
                 "fleetway_xds_pushes_withheld_total",
                 "Pushes not made since they carry secrets over a connection that others can read.",
                 &streams.withheld,
+            ),
+            (
+                "fleetway_xds_streams_denied_total",
+                "Streams closed since the client's certificate does not allow what it claims to be.",
+                &streams.denied,
             ),
             (
                 "fleetway_xds_acks_total",

@@ -7,13 +7,19 @@ use std::{fs, path::Path, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use fleetway_api::{Resource, SecretKind, proto::v1};
+use fleetway_api::{Resource, SecretKind, key_file, proto::v1};
 use rustls::{
-    ServerConfig, crypto::aws_lc_rs, server::WebPkiClientVerifier, sign::SingleCertAndKey,
+    ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{CertificateRevocationListDer, pem::PemObject as _},
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    sign::SingleCertAndKey,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
+
+use crate::config::ClientIdentity;
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -25,8 +31,19 @@ pub struct Files {
     pub cert: PathBuf,
     /// Its key, in PEM.
     pub key: PathBuf,
-    /// Authorities, in PEM: clients of the discovery streams must then show a certificate of one.
-    pub client_ca: Option<PathBuf>,
+    /// What clients of the discovery streams must show, if anything.
+    pub clients: Option<Clients>,
+}
+
+/// Which certificates clients of the discovery streams must show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clients {
+    /// Authorities, in PEM: one of them issued it.
+    pub ca: PathBuf,
+    /// Their revocation lists, in PEM.
+    pub crl: Option<PathBuf>,
+    /// Whether it says who the client may be.
+    pub identity: ClientIdentity,
 }
 
 /// What the files say.
@@ -35,6 +52,7 @@ struct Texts {
     cert: String,
     key: Zeroizing<String>,
     client_ca: Option<String>,
+    client_crl: Option<String>,
 }
 
 /// How the two sockets are served.
@@ -74,6 +92,13 @@ impl Tls {
     #[must_use]
     pub fn xds(&self) -> Arc<ServerConfig> {
         self.configs.load().xds.clone()
+    }
+
+    /// Whether the certificates of clients say who they may be.
+    #[must_use]
+    pub fn identifies_clients(&self) -> bool {
+        let clients = self.files.clients.as_ref();
+        clients.is_some_and(|clients| clients.identity == ClientIdentity::San)
     }
 
     /// Takes changed files over, on SIGHUP and every now and then, until `stopping`. Files that are
@@ -132,13 +157,16 @@ fn read(files: &Files) -> anyhow::Result<Texts> {
     let text = |path: &Path| {
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
     };
+    let clients = files.clients.as_ref();
     Ok(Texts {
         cert: text(&files.cert).context("tls_cert")?,
-        key: Zeroizing::new(text(&files.key).context("tls_key")?),
-        client_ca: files
-            .client_ca
-            .as_deref()
-            .map(|path| text(path).context("tls_client_ca"))
+        key: key_file::read(&files.key).context("tls_key")?,
+        client_ca: clients
+            .map(|clients| text(&clients.ca).context("tls_client_ca"))
+            .transpose()?,
+        client_crl: clients
+            .and_then(|clients| clients.crl.as_deref())
+            .map(|path| text(path).context("tls_client_crl"))
             .transpose()?,
     })
 }
@@ -162,19 +190,9 @@ fn build(files: &Files, texts: &Texts) -> anyhow::Result<Configs> {
         .with_no_client_auth()
         .with_cert_resolver(resolver.clone());
     rest.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let mut xds = match (&texts.client_ca, &files.client_ca) {
-        (Some(text), Some(path)) => {
-            let place = path.display().to_string();
-            let bundle = v1::secret::Kind::Ca(v1::CaBundle {
-                certificates: text.clone(),
-            });
-            let SecretKind::Ca(bundle) = secret(&place, bundle)? else {
-                anyhow::bail!("{place}: is no bundle of authorities");
-            };
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(bundle.roots, provider.clone())
-                    .build()
-                    .with_context(|| place)?;
+    let mut xds = match (&texts.client_ca, &files.clients) {
+        (Some(ca), Some(clients)) => {
+            let verifier = verifier(clients, ca, texts.client_crl.as_deref(), &provider)?;
             config()?.with_client_cert_verifier(verifier)
         }
         _ => config()?.with_no_client_auth(),
@@ -185,6 +203,35 @@ fn build(files: &Files, texts: &Texts) -> anyhow::Result<Configs> {
         rest: Arc::new(rest),
         xds: Arc::new(xds),
     })
+}
+
+/// Verifies clients by the texts of the files. With revocation lists every certificate of a chain
+/// has to be covered by a current one, as of clients of listeners.
+fn verifier(
+    clients: &Clients,
+    ca: &str,
+    crl: Option<&str>,
+    provider: &Arc<CryptoProvider>,
+) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
+    let place = match &clients.crl {
+        None => clients.ca.display().to_string(),
+        Some(crl) => format!("{} and {}", clients.ca.display(), crl.display()),
+    };
+    let bundle = v1::secret::Kind::Ca(v1::CaBundle {
+        certificates: ca.to_owned(),
+        crls: crl.map(ToOwned::to_owned),
+        ..v1::CaBundle::default()
+    });
+    let SecretKind::Ca(bundle) = secret(&place, bundle)? else {
+        anyhow::bail!("{place}: is no bundle of authorities");
+    };
+    let mut builder = WebPkiClientVerifier::builder_with_provider(bundle.roots, provider.clone());
+    if let Some(crl) = crl {
+        let lists = CertificateRevocationListDer::pem_slice_iter(crl.as_bytes());
+        let lists: Vec<_> = lists.collect::<Result<_, _>>()?;
+        builder = builder.with_crls(lists).enforce_revocation_expiration();
+    }
+    builder.build().with_context(|| place)
 }
 
 /// Reads what a file says by the rules of secrets; faults name the file.

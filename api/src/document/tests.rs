@@ -66,6 +66,27 @@ fn every_fault_of_shape_is_named_with_its_path() {
 }
 
 #[test]
+fn a_value_that_is_none_of_a_choice_is_named_with_those_that_are() {
+    for (value, says) in [
+        ("TLS_1_1", "\"TLS_1_1\" is not TLS_1_2 or TLS_1_3"),
+        ("7", "7 is not TLS_1_2 or TLS_1_3"),
+        ("-1", "-1 is not TLS_1_2 or TLS_1_3"),
+        ("1.3", "1.3 is not TLS_1_2 or TLS_1_3"),
+        ("true", "true is not TLS_1_2 or TLS_1_3"),
+        ("[TLS_1_3]", "a list is not TLS_1_2 or TLS_1_3"),
+        ("{}", "an object is not TLS_1_2 or TLS_1_3"),
+    ] {
+        let text = format!("{{kind: Cluster, name: c, tls: {{min_version: {value}}}}}");
+        let expected = format!("clusters/c: tls.min_version: {says}");
+        assert_eq!(faults(&text), [expected], "{value}");
+    }
+    assert_eq!(
+        faults("{kind: Listener, name: l, tls: {client_certificates: {mode: NEVER}}}"),
+        ["listeners/l: tls.client_certificates.mode: \"NEVER\" is not REQUIRED or OPTIONAL"]
+    );
+}
+
+#[test]
 fn a_document_without_a_usable_kind_or_name_is_looked_at_all_the_same() {
     assert_eq!(
         faults("{kind: Cluster, metadata: {name: x}, meta: {version: x}, pool: {max_idl: 1}}"),

@@ -38,7 +38,9 @@ pub use route_action::{
 };
 pub use route_match::{HeaderMatch, PathMatch, QueryMatch, ValueMatch};
 pub(crate) use secret::redacted;
-pub use secret::{CaBundle, Certificate, CertificateFacts, Secret, SecretKind, Unkept};
+pub use secret::{
+    CaBundle, Certificate, CertificateFacts, CrlFacts, Revocation, Secret, SecretKind, Unkept,
+};
 pub use template::{Captures, Segment, Template};
 pub use tls::{Alpn, ClientCertificates, SubjectAltName, TlsVersion, UpstreamTls};
 pub use tls_passthrough::{TlsPassthrough, TlsServer};

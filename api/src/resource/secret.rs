@@ -11,12 +11,14 @@ use self::redaction::is_redacted;
 pub use self::{
     facts::CertificateFacts,
     redaction::{Unkept, redacted},
+    revocation::{CrlFacts, Revocation},
 };
 use super::{Common, label, read_common};
 use crate::{FieldError, Id, Kind, error::Checker};
 
 mod facts;
 mod redaction;
+mod revocation;
 
 /// What is not for everyone's eyes.
 #[derive(Debug, Clone)]
@@ -52,6 +54,8 @@ pub struct CaBundle {
     pub roots: Arc<RootCertStore>,
     /// What their certificates say; at least one.
     pub facts: Box<[CertificateFacts]>,
+    /// Which of the certificates they issued count no more, if that is looked at.
+    pub revocation: Option<Arc<Revocation>>,
 }
 
 /// The most certificates a chain may have.
@@ -75,7 +79,7 @@ impl Secret {
                 Certificate::read(&mut check, message).map(SecretKind::Certificate)
             }
             Some(v1::secret::Kind::Ca(message)) => {
-                CaBundle::read(&mut check, &message).map(SecretKind::Ca)
+                CaBundle::read(&mut check, message).map(SecretKind::Ca)
             }
             None => {
                 check.fault("", "says not what it is: give `certificate` or `ca`");
@@ -97,14 +101,30 @@ impl Secret {
         }
     }
 
-    /// Until when all of them count.
+    /// What the revocation lists in it say.
+    #[must_use]
+    pub fn crls(&self) -> &[CrlFacts] {
+        match &self.kind {
+            SecretKind::Ca(bundle) => bundle.revocation.as_ref().map_or(&[], |lists| &lists.facts),
+            SecretKind::Certificate(_) => &[],
+        }
+    }
+
+    /// Until when all of the certificates count.
     #[must_use]
     pub fn first_expiry(&self) -> Option<SystemTime> {
         self.facts().iter().map(|facts| facts.not_after).min()
     }
 
-    /// Every certificate in it that is past its time, as faults. Asked where a secret is written;
-    /// one that expires later stays what it is, and where it is in use it goes on being shown.
+    /// Until when all of the revocation lists are current; none if there are none.
+    #[must_use]
+    pub fn first_crl_expiry(&self) -> Option<SystemTime> {
+        self.crls().iter().map(|facts| facts.next_update).min()
+    }
+
+    /// Every certificate and revocation list in it that is past its time, as faults. Asked where a
+    /// secret is written; one that expires later stays what it is, and where it is in use it goes
+    /// on being shown.
     #[must_use]
     pub fn expired(&self, now: SystemTime) -> Vec<FieldError> {
         let field = match &self.kind {
@@ -122,6 +142,10 @@ impl Secret {
                 );
                 FieldError::new(&id, field, message)
             })
+            .chain(self.crls().iter().filter_map(|facts| {
+                let message = facts.expired(now)?;
+                Some(FieldError::new(&id, revocation::CRLS, message))
+            }))
             .collect()
     }
 }
@@ -180,10 +204,17 @@ impl Certificate {
 }
 
 impl CaBundle {
-    fn read(check: &mut Checker, message: &v1::CaBundle) -> Option<Self> {
+    fn read(check: &mut Checker, message: v1::CaBundle) -> Option<Self> {
         let field = AUTHORITIES;
+        let revocation = Revocation::read(check, &message);
         let (certificates, facts) =
             read_certificates(check, field, &message.certificates, MAX_AUTHORITIES)?;
+        if message.certificates.contains(revocation::BEGIN) {
+            check.fault(
+                field,
+                "holds a revocation list, which would not be looked at: put it into `ca.crls`",
+            );
+        }
         let mut roots = RootCertStore::empty();
         for (certificate, facts) in certificates.into_iter().zip(&facts) {
             if let Err(error) = roots.add(certificate) {
@@ -196,6 +227,7 @@ impl CaBundle {
         Some(Self {
             roots: Arc::new(roots),
             facts,
+            revocation: revocation.map(Arc::new),
         })
     }
 }

@@ -531,7 +531,11 @@ pub(crate) fn message() -> impl Strategy<Value = v1::Resource> {
             labels,
             kind: match which {
                 0 => None,
-                1 => Some(v1::secret::Kind::Ca(v1::CaBundle { certificates: text })),
+                1 => Some(v1::secret::Kind::Ca(v1::CaBundle {
+                    crls: (text.len() % 2 == 0).then(|| text.clone()),
+                    only_verify_leaf_crl: text.len() % 3 == 0,
+                    certificates: text,
+                })),
                 _ => Some(v1::secret::Kind::Certificate(v1::Certificate {
                     chain: text.clone(),
                     private_key: String::new(),

@@ -2,7 +2,7 @@
 
 use std::time::UNIX_EPOCH;
 
-use fleetway_api::{CertificateFacts, Kind, Resource, Secret};
+use fleetway_api::{CertificateFacts, CrlFacts, Kind, Resource, Secret};
 use serde_json::{Value, json};
 
 use crate::{snapshot::Resources, telemetry::Rendered};
@@ -21,18 +21,40 @@ pub(super) fn describe(secret: &Secret) -> Value {
     secret.facts().iter().map(one).collect()
 }
 
-/// Writes when the first certificate of each secret to expire does, as the server does.
+/// Who signed each revocation list of a secret, and how long it is current.
+pub(super) fn describe_crls(secret: &Secret) -> Option<Value> {
+    let one = |facts: &CrlFacts| {
+        json!({
+            "issuer": facts.issuer,
+            "revoked": facts.revoked,
+            "next_update": facts.next_update_text(),
+        })
+    };
+    let crls = secret.crls();
+    (!crls.is_empty()).then(|| crls.iter().map(one).collect())
+}
+
+/// Writes when the first certificate and the first revocation list of each secret to expire do, as
+/// the server does.
 pub(super) fn render(resources: &Resources, out: &mut Rendered) {
     for (name, entry) in resources.of(Kind::Secret) {
-        if let Resource::Secret(secret) = &entry.resource
-            && let Some(expires) = secret.first_expiry()
-        {
-            let since = expires.duration_since(UNIX_EPOCH).unwrap_or_default();
-            out.gauge(
+        let Resource::Secret(secret) = &entry.resource else {
+            continue;
+        };
+        for (metric, expires) in [
+            (
                 "fleetway_certificate_expiry_timestamp_seconds",
-                &format!("secret=\"{name}\""),
-                since.as_secs(),
-            );
+                secret.first_expiry(),
+            ),
+            (
+                "fleetway_crl_expiry_timestamp_seconds",
+                secret.first_crl_expiry(),
+            ),
+        ] {
+            if let Some(expires) = expires {
+                let since = expires.duration_since(UNIX_EPOCH).unwrap_or_default();
+                out.gauge(metric, &format!("secret=\"{name}\""), since.as_secs());
+            }
         }
     }
 }

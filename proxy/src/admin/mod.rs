@@ -130,7 +130,11 @@ async fn config_dump(State(admin): State<Admin>) -> Json<Dump> {
                 let meta = match &entry.resource {
                     Resource::Secret(secret) => {
                         let certificates = certificates::describe(secret);
-                        json!({"version": version, "certificates": certificates})
+                        let mut meta = json!({"version": version, "certificates": certificates});
+                        if let Some(crls) = certificates::describe_crls(secret) {
+                            meta["crls"] = crls;
+                        }
+                        meta
                     }
                     _ => json!({"version": version}),
                 };

@@ -3,12 +3,21 @@
 use std::{fmt, sync::Arc};
 
 /// What a resource was read from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Received {
     /// Its version.
     pub version: Version,
     /// Its protobuf encoding, for the last good configuration on disk and for `/config_dump`.
     pub wire: Box<[u8]>,
+}
+
+/// Without the bytes: those of a secret are private.
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Received")
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A version as the server gave it: opaque, a decimal revision where the server is Fleetway's.

@@ -21,6 +21,10 @@ pub enum TlsFailure {
     Expired,
     /// The certificate is not for a name that is asked for.
     WrongName,
+    /// The certificate, or one it was issued by, is revoked.
+    Revoked,
+    /// No current revocation list says that the certificate is not revoked.
+    RevocationUnknown,
     /// The certificate is bad in another way.
     BadCertificate,
     /// The other side refused what it was shown or offered (an alert).
@@ -30,7 +34,7 @@ pub enum TlsFailure {
 }
 
 impl TlsFailure {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::Timeout,
         Self::Closed,
         Self::NotTls,
@@ -39,6 +43,8 @@ impl TlsFailure {
         Self::UnknownAuthority,
         Self::Expired,
         Self::WrongName,
+        Self::Revoked,
+        Self::RevocationUnknown,
         Self::BadCertificate,
         Self::Refused,
         Self::Other,
@@ -56,6 +62,8 @@ impl TlsFailure {
             Self::UnknownAuthority => "unknown_authority",
             Self::Expired => "expired",
             Self::WrongName => "wrong_name",
+            Self::Revoked => "revoked",
+            Self::RevocationUnknown => "revocation_unknown",
             Self::BadCertificate => "bad_certificate",
             Self::Refused => "refused",
             Self::Other => "other",

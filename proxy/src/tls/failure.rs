@@ -62,6 +62,7 @@ fn reason(error: &Error) -> TlsFailure {
         Error::NoCertificatesPresented => TlsFailure::NoCertificate,
         Error::AlertReceived(_) => TlsFailure::Refused,
         Error::InvalidCertificate(error) => bad_certificate(error),
+        Error::InvalidCertRevocationList(_) => TlsFailure::RevocationUnknown,
         _ => TlsFailure::Other,
     }
 }
@@ -76,6 +77,10 @@ fn bad_certificate(error: &CertificateError) -> TlsFailure {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             TlsFailure::WrongName
         }
+        CertificateError::Revoked => TlsFailure::Revoked,
+        CertificateError::UnknownRevocationStatus
+        | CertificateError::ExpiredRevocationList
+        | CertificateError::ExpiredRevocationListContext { .. } => TlsFailure::RevocationUnknown,
         CertificateError::Other(OtherError(error)) if error.is::<NoSuchName>() => {
             TlsFailure::WrongName
         }

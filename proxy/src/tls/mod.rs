@@ -4,6 +4,7 @@ mod certificates;
 mod facts;
 mod failure;
 mod originate;
+mod revocation;
 mod roots;
 mod terminate;
 mod verify;

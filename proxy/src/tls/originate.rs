@@ -41,7 +41,8 @@ pub struct Originate {
     settings: UpstreamTls,
     /// HTTP/2 is asked for (RFC 9113 section 3.2).
     http2: bool,
-    /// What it was made of: the very ones of the secrets.
+    /// What it was made of: the very ones of the secrets. With other revocation lists the
+    /// authorities are others too.
     authorities: Option<Arc<RootCertStore>>,
     certified: Option<Arc<CertifiedKey>>,
     started: Instant,
@@ -82,7 +83,7 @@ impl Originate {
         {
             return Ok(before.clone());
         }
-        let believed = believed(settings, authorities.as_ref())?;
+        let believed = believed(settings, ca)?;
         let builder = ClientConfig::builder_with_provider(provider().clone())
             .with_protocol_versions(&versions(settings.min_version, TlsVersion::Tls13))
             .map_err(|error| SetupError("tls", error.to_string()))?
@@ -143,16 +144,21 @@ impl Originate {
 
 fn believed(
     settings: &UpstreamTls,
-    authorities: Option<&Arc<RootCertStore>>,
+    authorities: Option<&CaBundle>,
 ) -> Result<Believed, SetupError> {
     if settings.insecure_skip_verify {
         return Ok(Believed::Any);
     }
     let roots = match authorities {
-        Some(authorities) => authorities.clone(),
+        Some(authorities) => authorities.roots.clone(),
         None => roots::of_machine().map_err(|error| SetupError("tls.ca", error.to_string()))?,
     };
-    Ok(Believed::Of(roots, settings.subject_alt_names.clone()))
+    let lists = authorities.and_then(|authorities| authorities.revocation.clone());
+    Ok(Believed::Of(
+        roots,
+        lists,
+        settings.subject_alt_names.clone(),
+    ))
 }
 
 /// Whether both are the very same, or neither is.

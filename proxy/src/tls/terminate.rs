@@ -25,6 +25,7 @@ pub struct Terminate {
 #[derive(Debug)]
 struct Clients {
     settings: ClientCertificates,
+    /// Those of one state of the secret, and with them its revocation lists.
     authorities: Arc<RootCertStore>,
 }
 
@@ -58,8 +59,8 @@ impl Terminate {
         client_ca: Option<&CaBundle>,
         before: Option<&Self>,
     ) -> Result<Self, rustls::Error> {
-        let clients = settings.client_certificates.as_ref().zip(client_ca);
-        let clients = clients.map(|(settings, ca)| Clients {
+        let asked = settings.client_certificates.as_ref().zip(client_ca);
+        let clients = asked.map(|(settings, ca)| Clients {
             settings: settings.clone(),
             authorities: ca.roots.clone(),
         });
@@ -69,11 +70,8 @@ impl Terminate {
             }
             _ => Ticketer::new()?,
         };
-        let verifier: Arc<dyn ClientCertVerifier> = match &clients {
-            Some(clients) => Arc::new(ClientVerifier::new(
-                &clients.settings,
-                clients.authorities.clone(),
-            )?),
+        let verifier: Arc<dyn ClientCertVerifier> = match asked {
+            Some((settings, ca)) => Arc::new(ClientVerifier::new(settings, ca)?),
             None => Arc::new(NoClientAuth),
         };
         let mut config = ServerConfig::builder_with_provider(provider().clone())

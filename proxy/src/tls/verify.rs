@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fleetway_api::{CertificateFacts, ClientCertificates, SubjectAltName};
+use fleetway_api::{CaBundle, CertificateFacts, ClientCertificates, Revocation, SubjectAltName};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
     SignatureScheme,
@@ -18,7 +18,9 @@ use rustls::{
     },
 };
 
-use super::{failure::NoSuchName, provider};
+use webpki::KeyUsage;
+
+use super::{failure::NoSuchName, provider, revocation};
 
 /// Verifies the certificates of upstreams.
 #[derive(Debug)]
@@ -31,8 +33,12 @@ pub(super) struct ServerVerifier {
 #[derive(Debug)]
 pub(super) enum Believed {
     /// Those that one of the authorities vouches for, and that have one of the names; without
-    /// names, that of the server.
-    Of(Arc<RootCertStore>, Box<[SubjectAltName]>),
+    /// names, that of the server. What the lists revoke is not.
+    Of(
+        Arc<RootCertStore>,
+        Option<Arc<Revocation>>,
+        Box<[SubjectAltName]>,
+    ),
     /// Any, as the user insists.
     Any,
 }
@@ -56,12 +62,16 @@ impl ServerCertVerifier for ServerVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Believed::Of(roots, names) = &self.believed else {
+        let Believed::Of(roots, lists, names) = &self.believed else {
             return Ok(ServerCertVerified::assertion());
         };
         let certificate = ParsedCertificate::try_from(end_entity)?;
         let known = self.algorithms.all;
         verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, known)?;
+        if let Some(lists) = lists {
+            let chain = (end_entity, intermediates);
+            revocation::check(lists, roots, chain, now, KeyUsage::server_auth())?;
+        }
         if names.is_empty() {
             verify_server_name(&certificate, server_name)?;
         } else {
@@ -93,19 +103,24 @@ impl ServerCertVerifier for ServerVerifier {
     }
 }
 
-/// Verifies the certificates of clients: as `inner` does, and that each has one of the names.
+/// Verifies the certificates of clients: as `inner` does, that none is revoked, and that each has
+/// one of the names.
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
     inner: Arc<dyn ClientCertVerifier>,
+    roots: Arc<RootCertStore>,
+    lists: Option<Arc<Revocation>>,
     names: Box<[SubjectAltName]>,
 }
 
 impl ClientVerifier {
     pub(super) fn new(
         settings: &ClientCertificates,
-        roots: Arc<RootCertStore>,
+        authorities: &CaBundle,
     ) -> Result<Self, Error> {
-        let mut builder = WebPkiClientVerifier::builder_with_provider(roots, provider().clone());
+        let roots = authorities.roots.clone();
+        let mut builder =
+            WebPkiClientVerifier::builder_with_provider(roots.clone(), provider().clone());
         if !settings.required {
             builder = builder.allow_unauthenticated();
         }
@@ -114,6 +129,8 @@ impl ClientVerifier {
             .map_err(|error| Error::General(error.to_string()))?;
         Ok(Self {
             inner,
+            roots,
+            lists: authorities.revocation.clone(),
             names: settings.subject_alt_names.clone(),
         })
     }
@@ -141,6 +158,10 @@ impl ClientCertVerifier for ClientVerifier {
         let verified = self
             .inner
             .verify_client_cert(end_entity, intermediates, now)?;
+        if let Some(lists) = &self.lists {
+            let chain = (end_entity, intermediates);
+            revocation::check(lists, &self.roots, chain, now, KeyUsage::client_auth())?;
+        }
         if !self.names.is_empty() {
             has_one_of(&self.names, end_entity)?;
         }

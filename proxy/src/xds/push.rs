@@ -1,6 +1,9 @@
 //! From the responses of one push to the configuration they ask for: pure, and all or nothing.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+};
 
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryResponse, Resource as WireResource,
@@ -18,7 +21,6 @@ use crate::snapshot::{Received, Version};
 pub(super) const BARRIER: &str = "revision";
 
 /// Responses that take effect together.
-#[derive(Debug)]
 pub(super) struct Push {
     /// What they change.
     pub(super) base: Held,
@@ -26,6 +28,17 @@ pub(super) struct Push {
     pub(super) responses: Vec<DeltaDiscoveryResponse>,
     /// Whether the last one is the barrier.
     pub(super) barrier: bool,
+}
+
+/// Without the responses themselves: the bytes of secrets are private.
+impl fmt::Debug for Push {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Push")
+            .field("base", self.base.revision())
+            .field("responses", &self.responses.len())
+            .field("barrier", &self.barrier)
+            .finish()
+    }
 }
 
 impl Push {

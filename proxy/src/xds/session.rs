@@ -74,7 +74,6 @@ enum Mode {
 }
 
 /// A discovery stream, from its first request to its end.
-#[derive(Debug)]
 pub(super) struct Session {
     held: Held,
     mode: Mode,

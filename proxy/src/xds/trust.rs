@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use fleetway_api::key_file::{self, KeyFileError};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+use zeroize::Zeroizing;
 
 /// The files TLS to the servers needs. They are read anew for each connection, so that what is
 /// renewed is used.
@@ -14,33 +16,53 @@ pub struct Trust {
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// A file that cannot be read.
+/// A file that is not read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read {file}: {error}")]
-pub struct Unreadable {
-    file: String,
-    error: std::io::Error,
+pub enum Unreadable {
+    /// It cannot be.
+    #[error("cannot read {file}: {error}")]
+    File {
+        /// Which.
+        file: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// It holds the key, and cannot be read or is open to others.
+    #[error("xds_key: {0}")]
+    Key(#[from] KeyFileError),
 }
 
 impl Trust {
     /// Reads the files.
     ///
     /// # Errors
-    /// When one cannot be read.
+    /// When one cannot be read, or the key's is open to others.
     pub async fn read(&self) -> Result<ClientTlsConfig, Unreadable> {
         let authorities = Certificate::from_pem(read(&self.authorities).await?);
         let config = ClientTlsConfig::new().ca_certificate(authorities);
         let Some((chain, key)) = &self.identity else {
             return Ok(config);
         };
-        let identity = Identity::from_pem(read(chain).await?, read(key).await?);
+        let identity = Identity::from_pem(read(chain).await?, read_key(key).await?);
         Ok(config.identity(identity))
     }
 }
 
 async fn read(file: &Path) -> Result<Vec<u8>, Unreadable> {
-    tokio::fs::read(file).await.map_err(|error| Unreadable {
+    tokio::fs::read(file)
+        .await
+        .map_err(|error| Unreadable::File {
+            file: file.display().to_string(),
+            error,
+        })
+}
+
+async fn read_key(file: &Path) -> Result<Zeroizing<String>, Unreadable> {
+    let path = file.to_owned();
+    let read = tokio::task::spawn_blocking(move || key_file::read(&path)).await;
+    let read = read.map_err(|stopped| Unreadable::File {
         file: file.display().to_string(),
-        error,
-    })
+        error: stopped.into(),
+    })?;
+    Ok(read?)
 }

@@ -1,6 +1,6 @@
 //! A response and its encoding: the resources' shared bytes are written straight into the buffer.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use bytes::{BufMut, Bytes};
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
@@ -14,7 +14,7 @@ use tonic::{
 };
 
 /// An `envoy.service.discovery.v3.DeltaDiscoveryResponse` whose resources are encoded already.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Response {
     /// The type of what it carries.
     pub type_url: Cow<'static, str>,
@@ -26,6 +26,19 @@ pub struct Response {
     pub removed: Vec<Arc<str>>,
     /// What the client answers with; unique on its stream.
     pub nonce: String,
+}
+
+/// Without the bytes of the resources: those of secrets are private.
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("type_url", &self.type_url)
+            .field("revision", &self.revision)
+            .field("resources", &self.resources.len())
+            .field("removed", &self.removed)
+            .field("nonce", &self.nonce)
+            .finish()
+    }
 }
 
 /// The fields of `DeltaDiscoveryResponse`.

@@ -19,20 +19,23 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::either::Either;
 use tonic::transport::server::{Connected, TcpIncoming};
 
+use super::claims::Claims;
 use crate::tls::Tls;
 
 /// The other end of a connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Peer {
     /// Its address.
     pub(super) address: Option<SocketAddr>,
     /// Whether it is connected over TLS.
     pub(super) tls: bool,
+    /// What its certificate allows it to be; none where certificates are not asked for that.
+    pub(super) claims: Option<Arc<Claims>>,
 }
 
 impl Peer {
     /// Whether nobody else can read what is sent to it.
-    pub(super) fn confidential(self) -> bool {
+    pub(super) fn confidential(&self) -> bool {
         let local = |address: SocketAddr| address.ip().to_canonical().is_loopback();
         self.tls || self.address.is_some_and(local)
     }
@@ -66,16 +69,22 @@ async fn greet(
     tls: Option<Arc<Tls>>,
     first_bytes: Duration,
 ) -> io::Result<Option<Connection>> {
-    let peer = Peer {
+    let mut peer = Peer {
         address: stream.peer_addr().ok(),
         tls: tls.is_some(),
+        claims: None,
     };
     let stream = match tls {
         None => Either::Left(stream),
         Some(tls) => {
             let handshake = TlsAcceptor::from(tls.xds()).accept(stream);
             match timeout(first_bytes, handshake).await {
-                Ok(Ok(stream)) => Either::Right(Box::new(stream)),
+                Ok(Ok(stream)) => {
+                    if tls.identifies_clients() {
+                        peer.claims = Some(Arc::new(claims(&stream)));
+                    }
+                    Either::Right(Box::new(stream))
+                }
                 Ok(Err(error)) => {
                     tracing::warn!(address = ?peer.address, %error, "a handshake failed");
                     return Ok(None);
@@ -89,6 +98,13 @@ async fn greet(
         peer,
         silence: Some(Box::pin(sleep(first_bytes))),
     }))
+}
+
+/// What the certificate the client showed allows; nothing if there is none that can be read.
+fn claims(stream: &TlsStream<TcpStream>) -> Claims {
+    let shown = stream.get_ref().1.peer_certificates();
+    let leaf = shown.and_then(<[_]>::first);
+    leaf.and_then(|leaf| Claims::of(leaf)).unwrap_or_default()
 }
 
 /// A connection. Reading fails if its first bytes do not come in time; what follows is watched
@@ -105,7 +121,7 @@ impl Connected for Connection {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        self.peer
+        self.peer.clone()
     }
 }
 
@@ -173,7 +189,11 @@ mod tests {
             ("[::ffff:10.0.0.1]:1", false),
         ] {
             let address = Some(address.parse().unwrap());
-            let peer = |tls| Peer { address, tls };
+            let peer = |tls| Peer {
+                address,
+                tls,
+                claims: None,
+            };
             assert_eq!(peer(false).confidential(), confidential, "{address:?}");
             assert!(peer(true).confidential());
         }

@@ -4,6 +4,7 @@
 //! [`session`] the protocol without input or output, [`stream`] gRPC around it. The protocol is
 //! the incremental variant of xDS over one aggregated stream; `docs/xds.md` tells a client's side.
 
+mod claims;
 mod codec;
 pub mod diff;
 mod facts;

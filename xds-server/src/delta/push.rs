@@ -227,7 +227,6 @@ pub(super) struct Push {
 }
 
 /// One response's worth.
-#[derive(Debug)]
 pub(super) struct Piece {
     pub(super) subject: Subject,
     pub(super) resources: Vec<Bytes>,

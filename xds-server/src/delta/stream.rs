@@ -5,7 +5,7 @@ use std::{
     future::{Future, Ready, ready},
     net::SocketAddr,
     pin::pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll},
     time::Duration,
 };
@@ -27,6 +27,7 @@ use tonic::{
 };
 
 use super::{
+    claims::Claims,
     codec::{DeltaCodec, Response},
     incoming::{Peer, incoming},
     session::Session,
@@ -194,15 +195,17 @@ impl StreamingService<DeltaDiscoveryRequest> for Open {
         let mut snapshots = self.0.snapshots.clone();
         let newest = snapshots.borrow_and_update().clone();
         let number = self.0.fleet.next_stream();
-        let peer = request.extensions().get::<Peer>().copied();
-        let peer = peer.unwrap_or(Peer {
+        let peer = request.extensions().get::<Peer>().cloned();
+        let peer = peer.unwrap_or_else(|| Peer {
             address: request.remote_addr(),
             tls: false,
+            claims: None,
         });
         let stream = Stream {
             session: Session::new(number, newest).confidential(peer.confidential()),
             number,
             address: peer.address,
+            claims: peer.claims,
             fleet: self.0.fleet.clone(),
             listed: None,
         };
@@ -217,6 +220,8 @@ struct Stream {
     session: Session,
     number: u64,
     address: Option<SocketAddr>,
+    /// What the client may be; none for whatever it says.
+    claims: Option<Arc<Claims>>,
     fleet: Arc<Fleet>,
     /// Its place in the fleet, once the client said who it is.
     listed: Option<Listed>,
@@ -282,6 +287,14 @@ impl Stream {
             && let Some(identity) = self.session.identity()
         {
             let address = self.address.map(|a| a.to_string()).unwrap_or_default();
+            // Before anything is sent: a response is made only once this has returned.
+            if let Some(claims) = &self.claims
+                && let Err(denied) = claims.allow(identity)
+            {
+                self.fleet.counters().denied.fetch_add(1, Relaxed);
+                tracing::warn!(address, %denied, "a stream was refused");
+                return Err(Status::permission_denied(denied.to_string()));
+            }
             let listed = self.fleet.open(self.number, identity.clone(), address);
             self.listed =
                 Some(listed.map_err(|full| Status::resource_exhausted(full.to_string()))?);

@@ -1,5 +1,7 @@
 //! The wire form of a resource, made once.
 
+use std::fmt;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use fleetway_api::{Kind, Resource, proto::v1};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
@@ -7,11 +9,21 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 /// A resource as `envoy.service.discovery.v3.Resource`, encoded.
 ///
 /// The message inside stands at the end, so that it can be read without a second copy.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Encoded {
     kind: Kind,
     frame: Bytes,
     message_at: usize,
+}
+
+/// Without the bytes: those of a secret are private.
+impl fmt::Debug for Encoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoded")
+            .field("kind", &self.kind)
+            .field("bytes", &self.frame.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// `DeltaDiscoveryResponse.resources` holds these: name = 3, version = 1, resource = 2.

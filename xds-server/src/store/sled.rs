@@ -21,7 +21,7 @@ mod opening;
 mod trees;
 
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::SystemTime,
@@ -65,7 +65,6 @@ const PRUNED_AT_ONCE: usize = 16;
 const LARGE: usize = 32 << 10;
 
 /// A store in a directory of the local disk, for one process at a time.
-#[derive(Debug)]
 pub struct SledStore {
     trees: Trees,
     folder: PathBuf,
@@ -80,6 +79,16 @@ pub struct SledStore {
     failed: Mutex<Option<String>>,
     /// Locked until the store is dropped; the last field, so that sled closes first.
     _lock: Lock,
+}
+
+/// In short: sled's own form prints all it has in memory.
+impl fmt::Debug for SledStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SledStore")
+            .field("folder", &self.folder)
+            .field("vault", &self.vault.as_ref().map(|(vault, _)| vault))
+            .finish_non_exhaustive()
+    }
 }
 
 impl SledStore {

@@ -81,11 +81,16 @@ impl CertificateFacts {
     /// Until when it counts, as RFC 3339 has it.
     #[must_use]
     pub fn not_after_text(&self) -> String {
-        jiff::Timestamp::try_from(self.not_after).map_or_else(
-            |_| "a time out of range".to_owned(),
-            |time| time.to_string(),
-        )
+        text_of(self.not_after)
     }
+}
+
+/// A time as RFC 3339 has it.
+pub(super) fn text_of(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time).map_or_else(
+        |_| "a time out of range".to_owned(),
+        |time| time.to_string(),
+    )
 }
 
 fn address(bytes: &[u8]) -> Option<std::net::IpAddr> {
@@ -95,7 +100,7 @@ fn address(bytes: &[u8]) -> Option<std::net::IpAddr> {
     <[u8; 16]>::try_from(bytes).ok().map(Into::into)
 }
 
-fn time(time: ASN1Time) -> SystemTime {
+pub(super) fn time(time: ASN1Time) -> SystemTime {
     let seconds = time.timestamp();
     let distance = Duration::from_secs(seconds.unsigned_abs());
     let known = if seconds < 0 {

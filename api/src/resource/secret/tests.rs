@@ -21,6 +21,36 @@ fn authority() -> (Issuer<'static, KeyPair>, String) {
     (Issuer::new(params, key), pem)
 }
 
+/// A revocation list of `issuer`, to be renewed at the end of `year`.
+fn list(issuer: &Issuer<'static, KeyPair>, year: i32) -> String {
+    let params = rcgen::CertificateRevocationListParams {
+        this_update: rcgen::date_time_ymd(2020, 1, 1),
+        next_update: rcgen::date_time_ymd(year, 12, 31),
+        crl_number: 1.into(),
+        issuing_distribution_point: None,
+        revoked_certs: vec![rcgen::RevokedCertParams {
+            serial_number: 7.into(),
+            revocation_time: rcgen::date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        }],
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    params.signed_by(issuer).unwrap().pem().unwrap()
+}
+
+fn bundle(certificates: &str, crls: Option<&str>) -> v1::Secret {
+    v1::Secret {
+        name: "clients".into(),
+        kind: Some(v1::secret::Kind::Ca(v1::CaBundle {
+            certificates: certificates.into(),
+            crls: crls.map(Into::into),
+            ..v1::CaBundle::default()
+        })),
+        ..v1::Secret::default()
+    }
+}
+
 fn issued(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
     let (issuer, root) = authority();
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
@@ -161,19 +191,71 @@ fn an_expired_certificate_is_told_with_its_time_and_stays_what_it_is() {
 
 #[test]
 fn authorities_are_read_all_of_them() {
-    let bundle: String = (0..3).map(|_| authority().1).collect();
-    let message = v1::Secret {
-        name: "clients".into(),
-        kind: Some(v1::secret::Kind::Ca(v1::CaBundle {
-            certificates: bundle,
-        })),
-        ..v1::Secret::default()
-    };
-    let secret = Secret::read(message).unwrap();
+    let pem: String = (0..3).map(|_| authority().1).collect();
+    let secret = Secret::read(bundle(&pem, None)).unwrap();
     let SecretKind::Ca(bundle) = &secret.kind else {
         panic!("not a bundle: {secret:?}");
     };
     assert_eq!((bundle.roots.len(), bundle.facts.len()), (3, 3));
+    assert!(bundle.revocation.is_none());
+}
+
+#[test]
+fn revocation_lists_say_whose_they_are_and_are_not_taken_past_their_time() {
+    let (issuer, root) = authority();
+    let lists = list(&issuer, 2999) + &list(&issuer, 2021);
+    let secret = Secret::read(bundle(&root, Some(&lists))).unwrap();
+    let facts = secret.crls();
+    assert_eq!(facts.len(), 2);
+    assert_eq!(
+        (&*facts[0].issuer, facts[0].revoked),
+        ("CN=An authority", 1)
+    );
+    assert_eq!(facts[0].next_update_text(), "2999-12-31T00:00:00Z");
+    assert_eq!(secret.first_crl_expiry(), Some(facts[1].next_update));
+    let faults: Vec<String> = secret
+        .expired(SystemTime::now())
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        faults,
+        [
+            "secrets/clients: ca.crls: the list of CN=An authority was to be renewed by 2021-12-31T00:00:00Z: put a newer one in its place"
+        ]
+    );
+}
+
+#[test]
+fn what_is_no_revocation_list_says_what_is_wrong() {
+    let (issuer, root) = authority();
+    let good = list(&issuer, 2999);
+    let mut lines: Vec<&str> = good.lines().collect();
+    lines.remove(2);
+    let torn = lines.join("\n");
+    for (crls, says) in [
+        ("", "ca.crls: holds no revocation list"),
+        (&*root, "ca.crls: holds no revocation list"),
+        (&torn, "ca.crls: list 1 is no revocation list"),
+        (
+            &format!("{good}{torn}"),
+            "ca.crls: list 2 is no revocation list",
+        ),
+    ] {
+        let told = faults(bundle(&root, Some(crls)));
+        assert!(told.contains(says), "{told}\nnot {says}");
+    }
+    let told = faults(bundle(&format!("{root}{good}"), None));
+    assert!(told.contains("put it into `ca.crls`"), "{told}");
+    let mut alone = bundle(&root, None);
+    if let Some(v1::secret::Kind::Ca(bundle)) = &mut alone.kind {
+        bundle.only_verify_leaf_crl = true;
+    }
+    let told = faults(alone);
+    assert!(
+        told.contains("ca.only_verify_leaf_crl: has no effect"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -18,7 +18,6 @@ use super::{
 };
 use crate::snapshot::Epoch;
 
-#[derive(Debug)]
 pub(super) struct Trees {
     pub(super) meta: Tree,
     pub(super) epochs: Tree,

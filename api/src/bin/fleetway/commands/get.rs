@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use fleetway_api::{
-    CertificateFacts, Kind,
+    CertificateFacts, CrlFacts, Kind,
     client::{Client, Selection},
     document::{self, Format},
     rest::{Node, Page},
@@ -235,6 +235,7 @@ fn secret(item: &Value) -> [String; 2] {
         ("ca", text(item, "/ca/certificates"))
     };
     let facts = CertificateFacts::read_all(&pem);
+    let crls = CrlFacts::read_all(&text(item, "/ca/crls"));
     let names = facts.first().map_or_else(String::new, |first| {
         let names: Vec<&str> = first.dns_names.iter().map(|name| &**name).collect();
         if names.is_empty() {
@@ -243,10 +244,19 @@ fn secret(item: &Value) -> [String; 2] {
             brief(&names)
         }
     });
-    let first_to_expire = facts.iter().min_by_key(|facts| facts.not_after);
-    let expires =
-        first_to_expire.map_or_else(String::new, |first| expiry(first, SystemTime::now()));
-    [format!("{what} {names}"), expires]
+    let certificates = facts
+        .iter()
+        .map(|one| (one.not_after, one.not_after_text()));
+    let lists = crls.iter();
+    let lists = lists.map(|one| (one.next_update, format!("{} (CRL)", one.next_update_text())));
+    let first = certificates.chain(lists).min();
+    let expires = first.map_or_else(String::new, |first| expiry(first, SystemTime::now()));
+    let lists = match crls.len() {
+        0 => String::new(),
+        1 => " +1 CRL".to_owned(),
+        more => format!(" +{more} CRLs"),
+    };
+    [format!("{what} {names}{lists}"), expires]
 }
 
 /// How soon what expires is pointed out.
@@ -254,12 +264,11 @@ const SOON: Duration = Duration::from_secs(30 * DAY);
 const DAY: u64 = 24 * 3600;
 
 /// Until when it counts, and whether that is over, or soon.
-fn expiry(facts: &CertificateFacts, now: SystemTime) -> String {
-    let until = facts.not_after_text();
-    match facts.not_after.duration_since(now) {
-        Err(_) => format!("{until} EXPIRED"),
-        Ok(left) if left < SOON => format!("{until} in {}d", left.as_secs() / DAY),
-        Ok(_) => until,
+fn expiry((until, text): (SystemTime, String), now: SystemTime) -> String {
+    match until.duration_since(now) {
+        Err(_) => format!("{text} EXPIRED"),
+        Ok(left) if left < SOON => format!("{text} in {}d", left.as_secs() / DAY),
+        Ok(_) => text,
     }
 }
 
@@ -381,7 +390,7 @@ mod tests {
         let until = facts.not_after_text();
         let at = |days: u64| {
             expiry(
-                &facts,
+                (facts.not_after, until.clone()),
                 facts.not_after - Duration::from_secs(days * DAY + 1),
             )
         };
@@ -389,6 +398,7 @@ mod tests {
         assert_eq!(at(29), format!("{until} in 29d"));
         assert_eq!(at(0), format!("{until} in 0d"));
         let after = facts.not_after + Duration::from_secs(1);
-        assert_eq!(expiry(&facts, after), format!("{until} EXPIRED"));
+        let past = (facts.not_after, until.clone());
+        assert_eq!(expiry(past, after), format!("{until} EXPIRED"));
     }
 }
