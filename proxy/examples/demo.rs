@@ -5,6 +5,7 @@
 use std::{
     convert::Infallible,
     net::SocketAddr,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::{ExitCode, Stdio},
     time::Duration,
@@ -67,7 +68,8 @@ async fn demo() -> anyhow::Result<()> {
     for (name, address) in UPSTREAMS {
         upstream(name, address).await?;
     }
-    let mut children = vec![("fleetway-xds", server(&programs, folder.path())?)];
+    let key = master_key(&programs, folder.path()).await?;
+    let mut children = vec![("fleetway-xds", server(&programs, folder.path(), &key)?)];
     answers(REST, "/readyz", &mut children).await?;
     for (node, fleet, admin, _) in PROXIES {
         children.push((
@@ -154,15 +156,32 @@ fn start(programs: &Path, name: &str, args: &[&str]) -> anyhow::Result<Child> {
         .with_context(|| format!("{name} does not start"))
 }
 
-fn server(programs: &Path, folder: &Path) -> anyhow::Result<Child> {
+/// Makes a master key for the server's secrets, in a file for its owner alone.
+async fn master_key(programs: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
+    let file = folder.join("master.key");
+    let mut options = std::fs::OpenOptions::new();
+    let options = options.write(true).create_new(true).mode(0o600);
+    let out = options.open(&file).context("cannot write the master key")?;
+    let status = Command::new(programs.join("fleetway-xds"))
+        .arg("generate-key")
+        .stdout(out)
+        .status()
+        .await?;
+    ensure!(status.success(), "no master key was made");
+    Ok(file)
+}
+
+fn server(programs: &Path, folder: &Path, key: &Path) -> anyhow::Result<Child> {
     let data = folder.join("data");
-    let data = data
-        .to_str()
+    let text = |path: &Path| path.to_str().map(ToOwned::to_owned);
+    let (data, key) = text(&data)
+        .zip(text(key))
         .context("the folder's name is not plain text")?;
+    let secrets = ["--data", &data, "--master-key-file", &key];
     start(
         programs,
         "fleetway-xds",
-        &["--data", data, "--rest", REST, "--xds", XDS],
+        &[&secrets[..], &["--rest", REST, "--xds", XDS]].concat(),
     )
 }
 

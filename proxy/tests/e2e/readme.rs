@@ -96,7 +96,11 @@ async fn the_tour_of_the_readme_does_what_it_says() {
         "{output}"
     );
 
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let secure = free.local_addr().expect("an address").port().to_string();
+    drop(free);
     let places = [
+        ("8443", secure),
         ("127.0.0.1:7080", server.rest.to_string()),
         ("127.0.0.1:9901", blue.admin.to_string()),
         (
