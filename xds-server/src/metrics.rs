@@ -55,10 +55,6 @@ impl Metrics {
     #[must_use]
     pub fn render(&self, snapshot: &Snapshot, streams: &Counters) -> String {
         let mut text = String::with_capacity(2048);
-        let head = |text: &mut String, name: &str, kind: &str, help: &str| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-        };
         let name = "fleetway_xds_revision";
         head(&mut text, name, "gauge", "The last committed revision.");
         let _ = writeln!(text, "{name} {}", snapshot.revision());
@@ -68,30 +64,7 @@ impl Metrics {
             let count = snapshot.resources().of(kind).len();
             let _ = writeln!(text, "{name}{{kind=\"{kind}\"}} {count}");
         }
-        let expiries: [Expiry; 2] = [
-            (
-                "fleetway_certificate_expiry_timestamp_seconds",
-                "When the first certificate of a secret to expire does, in seconds since 1970.",
-                Secret::first_expiry,
-            ),
-            (
-                "fleetway_crl_expiry_timestamp_seconds",
-                "By when the first revocation list of a secret is to be renewed, in seconds since 1970.",
-                Secret::first_crl_expiry,
-            ),
-        ];
-        for (name, help, of) in expiries {
-            head(&mut text, name, "gauge", help);
-            for entry in snapshot.resources().of(Kind::Secret).values() {
-                if let Resource::Secret(secret) = &entry.resource
-                    && let Some(expires) = of(secret)
-                {
-                    let since = expires.duration_since(UNIX_EPOCH).unwrap_or_default();
-                    let secret = &secret.common.name;
-                    let _ = writeln!(text, "{name}{{secret=\"{secret}\"}} {}", since.as_secs());
-                }
-            }
-        }
+        render_expiries(&mut text, snapshot);
         let name = "fleetway_xds_commits_total";
         let help = "Revisions committed since the start.";
         head(&mut text, name, "counter", help);
@@ -161,5 +134,38 @@ impl Metrics {
             }
         }
         text
+    }
+}
+
+fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+    // Writing to a string cannot fail.
+    let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+}
+
+/// Writes when the first certificate and the first revocation list of each secret to expire do.
+fn render_expiries(text: &mut String, snapshot: &Snapshot) {
+    let expiries: [Expiry; 2] = [
+        (
+            "fleetway_certificate_expiry_timestamp_seconds",
+            "When the first certificate of a secret to expire does, in seconds since 1970.",
+            Secret::first_expiry,
+        ),
+        (
+            "fleetway_crl_expiry_timestamp_seconds",
+            "By when the first revocation list of a secret is to be renewed, in seconds since 1970.",
+            Secret::first_crl_expiry,
+        ),
+    ];
+    for (name, help, of) in expiries {
+        head(text, name, "gauge", help);
+        for entry in snapshot.resources().of(Kind::Secret).values() {
+            if let Resource::Secret(secret) = &entry.resource
+                && let Some(expires) = of(secret)
+            {
+                let since = expires.duration_since(UNIX_EPOCH).unwrap_or_default();
+                let secret = &secret.common.name;
+                let _ = writeln!(text, "{name}{{secret=\"{secret}\"}} {}", since.as_secs());
+            }
+        }
     }
 }

@@ -3,12 +3,24 @@
 use std::time::UNIX_EPOCH;
 
 use fleetway_api::{CertificateFacts, CrlFacts, Kind, Resource, Secret};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{snapshot::Resources, telemetry::Rendered};
 
+/// What a read adds to a secret: its version, its certificates, and its revocation lists if it has
+/// any.
+pub(super) fn meta(secret: &Secret, version: &str) -> Value {
+    let mut meta = Map::new();
+    meta.insert("version".into(), version.into());
+    meta.insert("certificates".into(), describe(secret));
+    if !secret.crls().is_empty() {
+        meta.insert("crls".into(), describe_crls(secret));
+    }
+    meta.into()
+}
+
 /// Whom and what each certificate of a secret is for, and until when.
-pub(super) fn describe(secret: &Secret) -> Value {
+fn describe(secret: &Secret) -> Value {
     let one = |facts: &CertificateFacts| {
         json!({
             "subject": facts.subject,
@@ -22,7 +34,7 @@ pub(super) fn describe(secret: &Secret) -> Value {
 }
 
 /// Who signed each revocation list of a secret, and how long it is current.
-pub(super) fn describe_crls(secret: &Secret) -> Option<Value> {
+fn describe_crls(secret: &Secret) -> Value {
     let one = |facts: &CrlFacts| {
         json!({
             "issuer": facts.issuer,
@@ -30,8 +42,7 @@ pub(super) fn describe_crls(secret: &Secret) -> Option<Value> {
             "next_update": facts.next_update_text(),
         })
     };
-    let crls = secret.crls();
-    (!crls.is_empty()).then(|| crls.iter().map(one).collect())
+    secret.crls().iter().map(one).collect()
 }
 
 /// Writes when the first certificate and the first revocation list of each secret to expire do, as

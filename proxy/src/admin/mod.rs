@@ -128,14 +128,7 @@ async fn config_dump(State(admin): State<Admin>) -> Json<Dump> {
             if let Value::Object(fields) = &mut document {
                 let version = entry.data.version.to_string();
                 let meta = match &entry.resource {
-                    Resource::Secret(secret) => {
-                        let certificates = certificates::describe(secret);
-                        let mut meta = json!({"version": version, "certificates": certificates});
-                        if let Some(crls) = certificates::describe_crls(secret) {
-                            meta["crls"] = crls;
-                        }
-                        meta
-                    }
+                    Resource::Secret(secret) => certificates::meta(secret, &version),
                     _ => json!({"version": version}),
                 };
                 fields.insert("meta".into(), meta);

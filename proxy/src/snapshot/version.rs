@@ -55,3 +55,24 @@ impl fmt::Display for Version {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_of_a_resource_holds_none_of_its_bytes() {
+        let received = Received {
+            version: Version::from("7"),
+            wire: b"the key itself".as_slice().into(),
+        };
+        let printed = format!("{received:?}");
+        assert!(printed.contains('7'), "{printed}");
+        let bytes = format!("{:?}", &received.wire[..3]);
+        let bytes = bytes.trim_matches(['[', ']']);
+        assert!(
+            !printed.contains("key") && !printed.contains(bytes),
+            "{printed}"
+        );
+    }
+}

@@ -6,7 +6,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::{
-    Authority, Proxy, Server, documents, eventually, fleetway, fleetway_with_editor, run_shell,
+    Authority, Nginx, Proxy, Server, Surroundings, documents, eventually, fleetway,
+    fleetway_with_editor, run_shell, write_private,
 };
 
 /// Pieces of the private number in a key; what is around it is public.
@@ -24,7 +25,7 @@ fn shows_no_key(key: &str, text: &str) {
 
 fn write(folder: &Path, name: &str, text: &str) -> String {
     let path = folder.join(name);
-    fs::write(&path, text).expect("written");
+    write_private(&path, text);
     path.to_str().expect("a plain path").to_owned()
 }
 
@@ -111,7 +112,7 @@ async fn over_tls_a_proxy_that_shows_its_certificate_gets_secrets_and_another_no
     let renew = |name: &str| {
         let issued = ca.issue(&[name, "127.0.0.1"]);
         fs::write(&cert, issued.chain).expect("written");
-        fs::write(&key, issued.key).expect("written");
+        write_private(&key, &issued.key);
     };
     renew("old.example.com");
     let text = |path: &Path| path.to_str().expect("a plain path").to_owned();
@@ -125,7 +126,7 @@ async fn over_tls_a_proxy_that_shows_its_certificate_gets_secrets_and_another_no
         &authorities,
     ])
     .await;
-    let client = ca.issue(&["proxy.example.com"]);
+    let client = ca.issue_identity("fleet/blue/node/p1");
     let client_chain = write(folder.path(), "proxy.pem", &client.chain);
     let client_key = write(folder.path(), "proxy.key", &client.key);
     let xds = format!("https://{}", server.xds);
@@ -211,4 +212,130 @@ async fn over_tls_a_proxy_that_shows_its_certificate_gets_secrets_and_another_no
     .await;
     let (_, out) = shell("fleetway status").await;
     assert!(out.contains("1 live"), "open streams stay: {out}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_log_at_its_most_talkative_and_no_page_shows_a_key() {
+    let folder = TempDir::new().expect("a folder");
+    let logging = |name: &str| Surroundings {
+        log: Some(folder.path().join(name)),
+        ..Surroundings::default()
+    };
+    let trace = ["--log", "trace"];
+    let server = Server::start_in(&logging("server.log"), &trace).await;
+    let xds = format!("http://{}", server.xds);
+    let flags = [
+        "--xds",
+        &xds,
+        "--node-id",
+        "p1",
+        "--fleet",
+        "blue",
+        "--log",
+        "trace",
+    ];
+    let mut proxy = Proxy::start_in(logging("proxy.log"), &flags).await;
+
+    let ca = Authority::new("Test CA");
+    let (first, second) = (
+        ca.issue(&["api.example.com"]),
+        ca.issue(&["api.example.com"]),
+    );
+    let client = ca.issue(&["proxy.example.com"]);
+    let broken = ca.issue(&["broken.example.com"]);
+    let nginx = Nginx::asking(&ca.issue(&["users.internal"]), &ca).await;
+    let mut listener = documents::listener("web");
+    listener["tls"] = json!({"certificates": ["api"], "client_certificates": {"ca": "authority"}});
+    let mut cluster = documents::cluster("users", nginx.address);
+    cluster["tls"] =
+        json!({"ca": "authority", "server_name": "users.internal", "certificate": "client"});
+    let all = [
+        first.secret("api"),
+        client.secret("client"),
+        ca.secret("authority"),
+        listener,
+        cluster,
+        documents::forward("users", "/", "users"),
+    ];
+    let rest = server.client();
+    rest.commit_live(&all, 1).await;
+    let web = proxy.listener("web").await;
+    let ask = async || {
+        let config = ca.client_config_with(&client);
+        let asking = reqwest::Client::builder()
+            .tls_backend_preconfigured(config)
+            .resolve("api.example.com", web)
+            .build()
+            .expect("a client");
+        let url = format!("https://api.example.com:{}/", web.port());
+        let answer = asking.get(url).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+    };
+    ask().await;
+    rest.commit_live(&[second.secret("api")], 1).await;
+    ask().await;
+    // What is refused, by each of the parts that could quote it.
+    let mut faulty = broken.secret("api");
+    faulty["certificate"]["chain"] = json!(first.chain);
+    let mut shapeless = broken.secret("api");
+    shapeless["certificate"] = json!(broken.key);
+    let mut unknown = broken.secret("api");
+    unknown["certificate"]["key"] = json!(broken.key);
+    let mut shown = String::new();
+    for wrong in [faulty, shapeless, unknown] {
+        let (status, answer) = rest
+            .try_transaction(&[wrong], &[])
+            .await
+            .expect("an answer");
+        assert!(status == 422 || status == 400, "{answer}");
+        shown += &answer.to_string();
+    }
+    for path in [
+        "/v1/secrets",
+        "/v1/secrets/api",
+        "/v1/revisions",
+        "/v1/revisions/1",
+        "/v1/revisions/2",
+        "/v1/nodes",
+    ] {
+        shown += &rest.get(path).await.to_string();
+    }
+    for path in ["/config_dump", "/metrics", "/listeners", "/"] {
+        shown += &proxy.page(path).await.1;
+    }
+    let before = proxy.pid();
+    proxy.signal("USR2");
+    proxy.succeeded(before).await;
+    eventually("the new process serves", async || {
+        (proxy.revision().await == 2).then_some(())
+    })
+    .await;
+    ask().await;
+    proxy.terminate();
+    assert!(proxy.gone(std::time::Duration::from_secs(30)).await);
+    server.signal("TERM");
+    let told = |name: &str| fs::read_to_string(folder.path().join(name)).expect("a log");
+    eventually("the server has stopped", async || {
+        told("server.log").contains("stopped").then_some(())
+    })
+    .await;
+    for (log, marks) in [
+        ("server.log", ["TRACE", "serving"]),
+        ("proxy.log", ["TRACE", "rustls"]),
+    ] {
+        let log = told(log);
+        assert!(
+            marks.iter().all(|mark| log.contains(mark)),
+            "it is the whole log"
+        );
+        shown += &log;
+    }
+    assert!(shown.contains("[redacted sha256:") && shown.contains("BEGIN CERTIFICATE"));
+    for issued in [&first, &second, &client, &broken] {
+        for piece in pieces(&issued.key) {
+            let at = shown.find(&piece);
+            let around = at.map(|at| &shown[at.saturating_sub(200)..at]);
+            assert_eq!(around, None);
+        }
+    }
 }

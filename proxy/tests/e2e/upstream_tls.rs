@@ -6,7 +6,10 @@ use rcgen::{DnType, SanType, date_time_ymd};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::support::{Authority, Nginx, Proxy, Rest, Server, Upstream, ask, documents};
+use crate::support::{
+    Authority, Nginx, Proxy, Rest, Server, Surroundings, Upstream, ask, documents, eventually,
+    write_private,
+};
 
 /// A cluster called `name` over TLS, and the route of everything under `/name/` to it.
 fn upstream(name: &str, endpoint: SocketAddr, tls: Value) -> [Value; 2] {
@@ -261,4 +264,66 @@ async fn sessions_are_resumed() {
         }
     }
     assert_eq!(serving.counted("tls_resumed_total", "").await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_an_authority_of_its_own_a_cluster_believes_those_of_the_machine_and_no_other() {
+    let (known, unknown) = (Authority::new("Known CA"), Authority::new("Unknown CA"));
+    let good = Nginx::showing(&known.issue(&["users.internal"]), "").await;
+    let bad = Nginx::showing(&unknown.issue(&["users.internal"]), "").await;
+    let tls = |name: &str| json!({"server_name": name});
+    let mut all = vec![documents::listener("web")];
+    all.extend(upstream("good", good.address, tls("users.internal")));
+    all.extend(upstream("name", good.address, tls("carts.internal")));
+    all.extend(upstream("bad", bad.address, tls("users.internal")));
+    let folder = tempfile::tempdir().expect("a folder");
+    let all = serde_json::to_string(&all).expect("JSON");
+    write_private(&folder.path().join("all.json"), &all);
+    let resources = folder.path().to_str().expect("a plain path");
+    let nothing = tempfile::tempdir().expect("a folder");
+    let nothing = nothing.path().to_str().expect("a plain path");
+    let machine = |file: &str| Surroundings {
+        variables: vec![
+            ("SSL_CERT_FILE", file.to_owned()),
+            ("SSL_CERT_DIR", nothing.to_owned()),
+        ],
+        log: None,
+    };
+    let file = known.file();
+    let with_roots = machine(file.to_str().expect("a plain path"));
+    let flags = ["--resources", resources, "--node-id", "local"];
+    let proxy = Proxy::start_in(with_roots, &flags).await;
+    let web = proxy.listener("web").await;
+    let mut stream = TcpStream::connect(web).await.expect("a connection");
+    for (name, expected) in [("good", 200), ("name", 503), ("bad", 503), ("good", 200)] {
+        let request = format!("GET /{name}/ HTTP/1.1\r\nhost: x\r\n\r\n");
+        assert_eq!(ask(&mut stream, &request).await.0, expected, "{name}");
+    }
+    let (_, metrics) = proxy.page("/metrics").await;
+    for (cluster, reason) in [("bad", "unknown_authority"), ("name", "wrong_name")] {
+        let sample = format!(
+            "fleetway_cluster_tls_failures_total{{cluster=\"{cluster}\",reason=\"{reason}\"}} 1"
+        );
+        assert!(metrics.contains(&sample), "{sample}");
+    }
+
+    // Without any the configuration is refused, with the reason, and what is in force stays.
+    let empty = folder.path().join("none.txt");
+    write_private(&empty, "");
+    let other = tempfile::tempdir().expect("a folder");
+    let file = other.path().join("all.json");
+    let listener = documents::listener("web").to_string();
+    write_private(&file, &listener);
+    let without = machine(empty.to_str().expect("a plain path"));
+    let resources = other.path().to_str().expect("a plain path");
+    let flags = ["--resources", resources, "--node-id", "local"];
+    let proxy = Proxy::start_in(without, &flags).await;
+    proxy.listener("web").await;
+    write_private(&file, &all);
+    let told = "clusters/bad: tls.ca: this machine has no certificate authorities of its own";
+    eventually(told, async || {
+        let (_, page) = proxy.page("/config_dump").await;
+        page.contains(told).then_some(())
+    })
+    .await;
 }

@@ -47,7 +47,7 @@ pub(super) fn keyless(id: &Id) -> FieldError {
     FieldError::new(
         id,
         "",
-        "cannot be stored: the server has no master key to encrypt it with. Make one with `fleetway-xds generate-key > FILE` and start the server with --master-key-file FILE",
+        "cannot be stored: the server has no master key to encrypt it with. Make one with `(umask 077; fleetway-xds generate-key > FILE)` and start the server with --master-key-file FILE",
     )
 }
 

@@ -141,4 +141,32 @@ mod tests {
         assert_eq!(any.value, value);
         assert_eq!(encoded.decode().unwrap(), message);
     }
+
+    #[test]
+    fn what_is_printed_of_a_secret_holds_no_key() {
+        let secret = v1::Secret {
+            name: "web".into(),
+            kind: Some(v1::secret::Kind::Certificate(v1::Certificate {
+                private_key: "the key itself".into(),
+                ..v1::Certificate::default()
+            })),
+            ..v1::Secret::default()
+        };
+        let message = v1::Resource {
+            kind: Some(v1::resource::Kind::Secret(secret)),
+        };
+        let encoded = Encoded::new(&message, "web", 1).unwrap();
+        let key = b"the key itself";
+        assert!(encoded.frame().windows(key.len()).any(|part| part == key));
+        let response = crate::delta::Response {
+            type_url: "".into(),
+            revision: 1,
+            resources: vec![encoded.frame().clone()],
+            removed: Vec::new(),
+            nonce: String::new(),
+        };
+        for printed in [format!("{encoded:?}"), format!("{response:?}")] {
+            assert!(!printed.contains("key itself"), "{printed}");
+        }
+    }
 }

@@ -29,7 +29,7 @@ pub struct MasterKey(Zeroizing<[u8; KEY_LEN]>);
 /// A text that is no master key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "is no master key, which is 32 bytes in base64: make one with `fleetway-xds generate-key > FILE`"
+    "is no master key, which is 32 bytes in base64: make one with `(umask 077; fleetway-xds generate-key > FILE)`"
 )]
 pub struct NoMasterKey;
 

@@ -80,6 +80,26 @@ fn unknown_keys_and_bad_values_are_refused_with_key_and_source() {
         ),
         (
             "a.yaml",
+            "data: d\ntls_cert: c\ntls_key: k\ntls_client_crl: l\n",
+            "tls_client_crl: has no effect without tls_client_ca",
+        ),
+        (
+            "a.yaml",
+            "data: d\ntls_cert: c\ntls_key: k\ntls_client_identity: 'off'\n",
+            "tls_client_identity: has no effect without tls_client_ca",
+        ),
+        (
+            "a.yaml",
+            "data: d\ntls_client_identity: name\n",
+            "a.yaml: tls_client_identity: ",
+        ),
+        (
+            "a.yaml",
+            "data: d\ntls_client_ca: a\n",
+            "tls_cert: is missing",
+        ),
+        (
+            "a.yaml",
             "rest: 127.0.0.1:0\n",
             "no data directory: give --data DIR",
         ),

@@ -23,7 +23,7 @@ use tokio::{
 use crate::{
     binary::{command, ended, rest},
     certificates::{Authority, Issued},
-    support::Server,
+    support::{Server, set_mode, write_private},
 };
 
 /// A folder with two master keys and, below it, the data.
@@ -39,7 +39,7 @@ impl Place {
             make.arg("generate-key");
             let key = ended(make).await.stdout;
             assert_eq!(key.len(), 45, "32 bytes in base64");
-            fs::write(folder.path().join(name), key).unwrap();
+            write_private(&folder.path().join(name), key);
         }
         Self { folder }
     }
@@ -218,6 +218,45 @@ async fn another_master_key_opens_what_the_old_one_did_and_the_old_one_no_more()
 }
 
 #[tokio::test]
+async fn a_key_file_that_others_can_read_is_refused_with_the_remedy() {
+    let place = Place::new().await;
+    let issued = Authority::new().issue("a.example.com", 2999);
+    let (cert, key) = (place.path("tls.pem"), place.path("tls.key"));
+    fs::write(&cert, &issued.chain).unwrap();
+    write_private(&key, &issued.key);
+    let with_tls = || {
+        let mut command = place.server(Some("one.key"));
+        command.arg("--tls-cert").arg(&cert);
+        command.arg("--tls-key").arg(&key);
+        command
+    };
+    for (name, says, mode) in [
+        ("one.key", "master_key_file: ", 0o644),
+        ("one.key", "master_key_file: ", 0o606),
+        ("tls.key", "tls_key: ", 0o620),
+        ("tls.key", "tls_key: ", 0o604),
+    ] {
+        let file = place.path(name);
+        set_mode(&file, mode);
+        let output = ended(with_tls()).await;
+        assert_eq!(output.status.code(), Some(1), "{name} {mode:o}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        let remedy = format!("run `chmod 600 {}`", file.display());
+        assert!(error.contains(says) && error.contains(&remedy), "{error}");
+        issued.not_in(&error);
+        set_mode(&file, 0o600);
+    }
+    set_mode(&place.path("two.key"), 0o644);
+    let output = ended(place.rotation("one.key", "two.key")).await;
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("--new-key-file: ") && error.contains("chmod 600"),
+        "{error}"
+    );
+    assert!(!place.path("data").exists(), "nothing was begun");
+}
+
+#[tokio::test]
 async fn a_rotation_that_is_killed_leaves_the_store_under_one_of_the_keys() {
     let place = Place::new().await;
     let mut child = place.start("one.key").await;
@@ -254,7 +293,7 @@ async fn without_a_master_key_no_secret_is_taken_and_everything_else_is() {
         assert_eq!(
             faults,
             [
-                "secrets/web: cannot be stored: the server has no master key to encrypt it with. Make one with `fleetway-xds generate-key > FILE` and start the server with --master-key-file FILE"
+                "secrets/web: cannot be stored: the server has no master key to encrypt it with. Make one with `(umask 077; fleetway-xds generate-key > FILE)` and start the server with --master-key-file FILE"
             ]
         );
     }

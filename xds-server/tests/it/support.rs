@@ -134,6 +134,18 @@ impl Server {
     }
 }
 
+/// Writes a file that is for its owner alone, as a key is to be.
+pub(crate) fn write_private(path: &Path, bytes: impl AsRef<[u8]>) {
+    std::fs::write(path, bytes).unwrap();
+    set_mode(path, 0o600);
+}
+
+pub(crate) fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let permissions = std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(path, permissions).unwrap();
+}
+
 pub(crate) const ROUTE: &str =
     "{match: {path: {prefix: /users}}, forward: {clusters: [{name: a}], timeout: 2s}}";
 

@@ -1,9 +1,16 @@
 //! An authority and certificates of its own, made anew for each test.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
+    KeyIdMethod, KeyPair, PKCS_ECDSA_P256_SHA256, RevokedCertParams, SanType, SerialNumber,
+    date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
@@ -23,16 +30,42 @@ pub struct Issued {
     pub chain: String,
     /// The key.
     pub key: String,
+    serial: SerialNumber,
+}
+
+/// Writes a file that is for its owner alone, as a key is to be.
+pub fn write_private(path: &Path, text: &str) {
+    use std::io::Write as _;
+    let mut options = fs::OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(path).expect("a file");
+    file.write_all(text.as_bytes()).expect("written");
 }
 
 impl Authority {
     /// One called `name`.
     pub fn new(name: &str) -> Self {
+        Self::made(name, |params, key| {
+            params.self_signed(key).expect("a certificate")
+        })
+    }
+
+    /// One called `name` that this one vouches for.
+    pub fn subordinate(&self, name: &str) -> Self {
+        Self::made(name, |params, key| {
+            params.signed_by(key, &self.issuer).expect("a certificate")
+        })
+    }
+
+    fn made(
+        name: &str,
+        sign: impl FnOnce(&CertificateParams, &KeyPair) -> rcgen::Certificate,
+    ) -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).expect("a certificate").pem();
+        let pem = sign(&params, &key).pem();
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("ca.pem"), &pem).expect("written");
         Self {
@@ -40,6 +73,34 @@ impl Authority {
             pem,
             folder,
         }
+    }
+
+    /// A list, to be renewed at the end of `year`, of what it has revoked, in PEM.
+    pub fn crl(&self, revoked: &[&Issued], year: i32) -> String {
+        let since = date_time_ymd(2020, 1, 1);
+        let revoked = revoked.iter().map(|issued| RevokedCertParams {
+            serial_number: issued.serial.clone(),
+            revocation_time: since,
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: since,
+            next_update: date_time_ymd(year, 12, 31),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&self.issuer).expect("a list");
+        list.pem().expect("PEM")
+    }
+
+    /// The secret that holds its certificate, with revocation lists.
+    pub fn secret_with_crls(&self, name: &str, crls: &[String]) -> Value {
+        let mut secret = self.secret(name);
+        secret["ca"]["crls"] = json!(crls.concat());
+        secret
     }
 
     /// The file with its certificate.
@@ -93,6 +154,15 @@ impl Authority {
         self.issue_with(names, |_| {})
     }
 
+    /// One for a client of the discovery streams: its URI name has this path.
+    pub fn issue_identity(&self, path: &str) -> Issued {
+        self.issue_with(&["proxy.example.com"], |params| {
+            let uri = format!("spiffe://example.com/{path}");
+            let uri = SanType::URI(uri.as_str().try_into().expect("a URI"));
+            params.subject_alt_names.push(uri);
+        })
+    }
+
     /// The same, with something about it changed.
     pub fn issue_with(
         &self,
@@ -105,10 +175,15 @@ impl Authority {
         let subject = names.first().copied().unwrap_or_default();
         params.distinguished_name.push(DnType::CommonName, subject);
         change(&mut params);
+        // Half of them all: positive, and not that of another.
+        let number = rand::random_range(1..u64::MAX >> 1);
+        let serial = SerialNumber::from(number);
+        params.serial_number = Some(serial.clone());
         let leaf = params.signed_by(&key, &self.issuer).expect("a certificate");
         Issued {
             chain: format!("{}{}", leaf.pem(), self.pem),
             key: key.serialize_pem(),
+            serial,
         }
     }
 }

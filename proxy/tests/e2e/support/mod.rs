@@ -12,12 +12,12 @@ mod upstream;
 
 use std::time::Duration;
 
-pub use certificates::{Authority, Issued};
+pub use certificates::{Authority, Issued, write_private};
 pub use client::{answered, ask, exchange};
 pub use nginx::Nginx;
 pub use pages::apply_page;
 pub use peers::{Peer, curl, run_python};
-pub use programs::{Proxy, Server, fleetway, fleetway_with_editor, run_shell};
+pub use programs::{Proxy, Server, Surroundings, fleetway, fleetway_with_editor, run_shell};
 pub use rest::{Rest, documents};
 pub use upstream::Upstream;
 

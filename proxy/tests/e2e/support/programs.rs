@@ -92,17 +92,31 @@ pub async fn run_shell(server: SocketAddr, folder: &Path, command: &str) -> (i32
 /// What the server keeps its secrets under.
 const MASTER_KEY: &str = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
 
-fn start(name: &str, args: &[&str]) -> Child {
+/// What a program is started with beside its flags.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// Environment variables.
+    pub variables: Vec<(&'static str, String)>,
+    /// A file to which all it says goes.
+    pub log: Option<PathBuf>,
+}
+
+fn start(name: &str, args: &[&str], surroundings: &Surroundings) -> Child {
     let mut command = Command::new(program(name));
     if name == "fleetway-xds" {
         command.env("FLEETWAY_XDS_MASTER_KEY", MASTER_KEY);
     }
     command
         .args(args)
+        .envs(surroundings.variables.iter().cloned())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .kill_on_drop(true);
-    if std::env::var_os("E2E_LOG").is_none() {
+    if let Some(log) = &surroundings.log {
+        let log = fs::File::create(log).expect("a log");
+        command.stdout(log.try_clone().expect("a file"));
+        command.stderr(log);
+    } else if std::env::var_os("E2E_LOG").is_none() {
         command.stderr(Stdio::null());
     }
     command
@@ -154,13 +168,18 @@ impl Server {
 
     /// Starts one that is served over TLS, on an empty store.
     pub async fn secure(flags: &[&str]) -> Self {
+        Self::start_in(&Surroundings::default(), flags).await
+    }
+
+    /// Starts one with these flags, on an empty store.
+    pub async fn start_in(surroundings: &Surroundings, flags: &[&str]) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let data = Arc::new(TempDir::new().expect("a folder"));
-        Self::bound(data, any, any, flags).await
+        Self::bound(data, (any, any), flags, surroundings).await
     }
 
     async fn start_on(data: Arc<TempDir>, rest: SocketAddr, xds: SocketAddr) -> Self {
-        let this = Self::bound(data, rest, xds, &[]).await;
+        let this = Self::bound(data, (rest, xds), &[], &Surroundings::default()).await;
         eventually("the server is ready", async || {
             this.client().is_ready().await.then_some(())
         })
@@ -168,12 +187,17 @@ impl Server {
         this
     }
 
-    async fn bound(data: Arc<TempDir>, rest: SocketAddr, xds: SocketAddr, flags: &[&str]) -> Self {
+    async fn bound(
+        data: Arc<TempDir>,
+        (rest, xds): (SocketAddr, SocketAddr),
+        flags: &[&str],
+        surroundings: &Surroundings,
+    ) -> Self {
         let _ = fs::remove_file(data.path().join("addresses.json"));
         let folder = data.path().to_str().expect("a plain path").to_owned();
         let (rest, xds) = (rest.to_string(), xds.to_string());
         let args = ["--data", &folder, "--rest", &rest, "--xds", &xds];
-        let mut child = start("fleetway-xds", &[&args, flags].concat());
+        let mut child = start("fleetway-xds", &[&args, flags].concat(), surroundings);
         let bound = addresses(data.path(), &mut child).await;
         let rest = address(bound.get("rest")).expect("the REST address");
         let xds = address(bound.get("xds")).expect("the stream address");
@@ -221,6 +245,7 @@ pub struct Proxy {
     /// The process, which another may have been put in place of.
     pid: u32,
     args: Vec<String>,
+    surroundings: Surroundings,
     state: Arc<TempDir>,
     /// Where the admin page is.
     pub admin: SocketAddr,
@@ -247,11 +272,17 @@ impl Proxy {
 
     /// Starts one with these flags.
     pub async fn start(args: &[&str]) -> Self {
-        let args = args.iter().map(ToString::to_string).collect();
-        Self::start_on(Arc::new(TempDir::new().expect("a folder")), args).await
+        Self::start_in(Surroundings::default(), args).await
     }
 
-    async fn start_on(state: Arc<TempDir>, args: Vec<String>) -> Self {
+    /// The same, in these surroundings.
+    pub async fn start_in(surroundings: Surroundings, args: &[&str]) -> Self {
+        let args = args.iter().map(ToString::to_string).collect();
+        let state = Arc::new(TempDir::new().expect("a folder"));
+        Self::start_on(state, args, surroundings).await
+    }
+
+    async fn start_on(state: Arc<TempDir>, args: Vec<String>, surroundings: Surroundings) -> Self {
         let _ = fs::remove_file(state.path().join("addresses.json"));
         let folder = state.path().to_str().expect("a plain path").to_owned();
         let mut all = vec![
@@ -263,13 +294,14 @@ impl Proxy {
             "2",
         ];
         all.extend(args.iter().map(String::as_str));
-        let mut child = start("fleetway-proxy", &all);
+        let mut child = start("fleetway-proxy", &all, &surroundings);
         let bound = addresses(state.path(), &mut child).await;
         let admin = address(bound.get("admin")).expect("the admin address");
         Self {
             pid: child.id().expect("a running process"),
             child,
             args,
+            surroundings,
             state,
             admin,
         }
@@ -278,7 +310,8 @@ impl Proxy {
     /// Kills it as `kill -9` does and starts it again with the same state folder.
     pub async fn restart(&mut self) {
         self.child.kill().await.expect("a process to kill");
-        *self = Self::start_on(self.state.clone(), self.args.clone()).await;
+        let surroundings = self.surroundings.clone();
+        *self = Self::start_on(self.state.clone(), self.args.clone(), surroundings).await;
     }
 
     /// Whether the last good configuration on its disk has `text` in it.

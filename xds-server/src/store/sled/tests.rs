@@ -324,3 +324,14 @@ fn a_sled_database_of_another_program_is_refused() {
         "{error}"
     );
 }
+
+#[test]
+fn what_is_printed_of_a_store_is_short_and_holds_nothing_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path(), Some(&MasterKey::generate().unwrap())).unwrap();
+    let records: Vec<_> = (0..50).map(|n| cluster(&format!("c{n}"), 1)).collect();
+    commit(&store, &revision(1, 10, 50), &records, None).unwrap();
+    let printed = format!("{store:?}");
+    assert!(printed.starts_with("SledStore {"), "{printed}");
+    assert!(printed.len() < 300, "{printed}");
+}
