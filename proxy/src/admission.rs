@@ -60,16 +60,31 @@ impl Admission {
             return Err(Refused::Listener);
         }
         if let Some(most) = limits.per_source {
-            let source = source(peer);
-            let mut open = self.sources.entry(source).or_insert(0);
-            if *open >= most {
-                return Err(Refused::Source);
-            }
-            *open += 1;
-            drop(open);
-            admitted.source = Some(source);
+            admitted.count_source(peer, most)?;
         }
         Ok(admitted)
+    }
+}
+
+impl Admitted {
+    /// Counts it as one of `peer`, which may have `most`: once.
+    ///
+    /// # Errors
+    /// When it has as many.
+    pub fn count_source(&mut self, peer: IpAddr, most: u32) -> Result<(), Refused> {
+        if self.source.is_some() {
+            return Ok(());
+        }
+        let source = source(peer);
+        // Dropped before anything else is done: it holds a lock.
+        let mut open = self.admission.sources.entry(source).or_insert(0);
+        if *open >= most {
+            return Err(Refused::Source);
+        }
+        *open += 1;
+        drop(open);
+        self.source = Some(source);
+        Ok(())
     }
 }
 

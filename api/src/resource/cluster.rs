@@ -27,8 +27,19 @@ pub struct Cluster {
     pub max_idle: usize,
     /// What connections begin with, to say which client they are for.
     pub proxy_protocol: Option<ProxyProtocolVersion>,
-    /// Whether its endpoints speak HTTP/2, in place of HTTP/1.1.
-    pub http2: bool,
+    /// What its endpoints speak.
+    pub protocol: UpstreamProtocol,
+}
+
+/// The version of HTTP that the endpoints of a cluster speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+    /// Whichever of them each endpoint chooses within TLS (ALPN, RFC 7301).
+    Auto,
 }
 
 /// The members of the cluster of the same name.
@@ -78,17 +89,17 @@ impl Cluster {
             check.fault("pool.max_idle", "must be at most 100000");
         }
         let proxy_protocol = ProxyProtocolVersion::read(&mut check, message.proxy_protocol);
-        let http2 = match v1::UpstreamProtocol::try_from(message.protocol) {
-            Ok(protocol) => protocol == v1::UpstreamProtocol::Http2,
-            Err(_) => {
-                check.fault("protocol", "must be HTTP1 or HTTP2");
-                false
-            }
-        };
-        if http2 && proxy_protocol.is_some() {
+        let protocol = UpstreamProtocol::read(&mut check, message.protocol);
+        if protocol != UpstreamProtocol::Http1 && proxy_protocol.is_some() {
             check.fault(
                 "protocol",
                 "HTTP2 has requests of many clients on one connection, and proxy_protocol tells of one: use HTTP1",
+            );
+        }
+        if protocol == UpstreamProtocol::Auto && tls.is_none() {
+            check.fault(
+                "protocol",
+                "AUTO is settled in the TLS handshake, and there is no `tls`: add it, or write HTTP1 or HTTP2",
             );
         }
         match common {
@@ -97,12 +108,27 @@ impl Cluster {
                 endpoints,
                 tls,
                 proxy_protocol,
-                http2,
+                protocol,
                 connect_timeout,
                 idle_timeout,
                 max_idle: usize::try_from(max_idle).unwrap_or(usize::MAX),
             }),
             _ => Err(check.finish()),
+        }
+    }
+}
+
+impl UpstreamProtocol {
+    fn read(check: &mut Checker, value: i32) -> Self {
+        use v1::UpstreamProtocol as Message;
+        match Message::try_from(value) {
+            Ok(Message::Unspecified | Message::Http1) => Self::Http1,
+            Ok(Message::Http2) => Self::Http2,
+            Ok(Message::Auto) => Self::Auto,
+            Err(_) => {
+                check.fault("protocol", "must be HTTP1, HTTP2 or AUTO");
+                Self::Http1
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ mod weighted;
 
 use std::{collections::BTreeMap, hash::BuildHasher as _, time::Duration};
 
-pub use cluster::{Cluster, Endpoint, Endpoints};
+pub use cluster::{Cluster, Endpoint, Endpoints, UpstreamProtocol};
 use fleetway_proto::{Duration as ProtoDuration, v1};
 pub use host::HostPattern;
 pub use listener::{

@@ -26,8 +26,8 @@ pub struct Cluster {
     pub max_idle: usize,
     /// What connections begin with, to say which client they are for.
     pub proxy_protocol: Option<api::ProxyProtocolVersion>,
-    /// Whether its endpoints speak HTTP/2, in place of HTTP/1.1.
-    pub http2: bool,
+    /// What its endpoints speak.
+    pub protocol: api::UpstreamProtocol,
     /// What is counted of it; outlives the snapshot.
     pub counters: Arc<ClusterCounters>,
 }
@@ -51,13 +51,9 @@ impl Cluster {
             tls,
             connect_timeout: resource.connect_timeout,
             idle_timeout: resource.idle_timeout,
-            // A connection that is for one client is not kept for another.
-            max_idle: match resource.proxy_protocol {
-                Some(_) => 0,
-                None => resource.max_idle,
-            },
+            max_idle: resource.max_idle,
             proxy_protocol: resource.proxy_protocol,
-            http2: resource.http2,
+            protocol: resource.protocol,
             counters,
         }
     }

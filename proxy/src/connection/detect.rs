@@ -12,7 +12,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::wire::Wire;
+use crate::relay::Side;
 
 /// What a client that speaks HTTP/2 sends first (RFC 9113 section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -69,9 +69,13 @@ impl<I> Rewound<I> {
     }
 }
 
-impl<I: Wire> Wire for Rewound<I> {
-    fn tcp(&self) -> &TcpStream {
-        self.io.tcp()
+impl<I: Side> Side for Rewound<I> {
+    fn plain(&self) -> Option<&TcpStream> {
+        self.io.plain().filter(|_| self.before.is_empty())
+    }
+
+    fn reset(&mut self) {
+        self.io.reset();
     }
 }
 

@@ -12,12 +12,12 @@ use super::{
     detect::{Protocol, Rewound, detect},
     meter::{Bounds, Metered},
     streams::{Counted, Streams},
-    tunnels,
-    wire::Wire,
+    tunnels::{self, Line},
 };
 use crate::{
     http::{Allowed, Connection, Downstream, Overdue, ResponseBody, exchange},
     http1::{self, DrainWatch, HeadLimits, ServerConfig},
+    relay::Side,
     telemetry::Flood,
 };
 
@@ -52,7 +52,7 @@ const UNREAD: &str = "the client did not read the response within the time of it
 /// Serves the requests of a connection until either side ends it.
 ///
 /// `agreed` is what both sides settled on before, as in TLS; else the first bytes tell.
-pub(super) async fn serve<W: Wire>(
+pub(super) async fn serve<W: Side + 'static>(
     wire: W,
     agreed: Option<Protocol>,
     connection: Rc<Connection>,
@@ -90,7 +90,7 @@ async fn drained(drain: &CancellationToken) {
     tokio::time::sleep(ServerConfig::default().drain_grace).await;
 }
 
-async fn http1<W: Wire>(
+async fn http1<W: Side + 'static>(
     io: Rewound<W>,
     connection: Rc<Connection>,
     settings: &HttpListener,
@@ -118,9 +118,7 @@ async fn http1<W: Wire>(
         }
     };
     // A response cut short must not look like a whole one.
-    let abort = |io: &mut Rewound<W>| {
-        let _ = io.tcp().set_zero_linger();
-    };
+    let abort = |io: &mut Rewound<W>| io.reset();
     let serving = http1::serve_with_abort(io, &config, drain, abort, service);
     let switched = match overdue.clone().end(serving).await {
         Some(served) => served?,
@@ -133,7 +131,7 @@ async fn http1<W: Wire>(
     Ok(())
 }
 
-async fn http2<W: Wire>(
+async fn http2<W: Side + 'static>(
     io: Rewound<W>,
     connection: Rc<Connection>,
     settings: &HttpListener,
@@ -155,10 +153,13 @@ async fn http2<W: Wire>(
         async move {
             let response = exchange(&connection, request.map(Downstream::Http2)).await;
             // Set wherever hyper runs what we gave it.
-            let allowed = STREAM.try_with(|overdue| watch(overdue, response.body(), unread));
+            let allowed = STREAM.try_with(|stream| watch(&stream.overdue, response.body(), unread));
             let response = match tunnel {
                 None => response,
-                Some((asked, open)) => asked.settle(response, connection, open),
+                Some((asked, open)) => {
+                    let line = STREAM.try_with(|stream| stream.line.clone());
+                    asked.settle(response, connection, open, line.unwrap_or_default())
+                }
             };
             Ok::<_, Infallible>(response.map(|body| Counted {
                 body,
@@ -232,8 +233,17 @@ fn size(number: u32) -> usize {
 }
 
 tokio::task_local! {
-    /// The clocks of the stream whose task this is.
-    static STREAM: Overdue;
+    /// What belongs to the stream whose task this is.
+    static STREAM: OfStream;
+}
+
+/// What belongs to a stream.
+#[derive(Debug, Clone, Default)]
+struct OfStream {
+    /// Its clocks.
+    overdue: Overdue,
+    /// What sends, once it is a tunnel.
+    line: Line,
 }
 
 /// Runs a connection's streams on the worker the connection lives on. One that the client does
@@ -246,8 +256,14 @@ where
     F::Output: 'static,
 {
     fn execute(&self, future: F) {
-        let overdue = Overdue::default();
-        let stream = STREAM.scope(overdue.clone(), future);
+        if let Ok(line) = STREAM.try_with(|stream| stream.line.clone()) {
+            // What a stream starts is what sends in its tunnel.
+            tokio::task::spawn_local(async move { line.run(future).await });
+            return;
+        }
+        let of_stream = OfStream::default();
+        let overdue = of_stream.overdue.clone();
+        let stream = STREAM.scope(of_stream, future);
         tokio::task::spawn_local(overdue.end(stream));
     }
 }

@@ -1,6 +1,5 @@
 //! One downstream connection: accepted → PROXY protocol, if so → TLS, if so → what is spoken on it.
 
-mod abrupt;
 mod detect;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -13,9 +12,8 @@ mod streams;
 mod tcp;
 mod tls;
 mod tunnels;
-mod wire;
 
-use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{cell::OnceCell, io, net::SocketAddr, rc::Rc, sync::Arc};
 
 use fleetway_api::ProxyProtocol;
 use http::BoxError;
@@ -24,9 +22,10 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admission::Refused,
+    admission::{Admitted, Refused},
     http::{Entrance, Local, View},
     proxy_protocol::Addresses,
+    relay::Side as _,
     snapshot::Protocol,
     telemetry::ListenerShard,
 };
@@ -36,7 +35,7 @@ use crate::{
 /// `drain` asks it to end: idle at once, busy after the requests in flight; what is relayed goes
 /// on. `abort` ends it as it stands.
 pub async fn serve(
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: SocketAddr,
     local: Rc<Local>,
     entrance: Rc<Entrance>,
@@ -48,35 +47,35 @@ pub async fn serve(
     let shard = counters.shard(local.worker);
     let mut limits = view.listener.limits;
     let speaks_for_others = |settings: &Arc<ProxyProtocol>| settings.trusts(peer.ip());
-    if view
-        .listener
-        .proxy_protocol
-        .as_ref()
-        .is_some_and(speaks_for_others)
-    {
-        // From there come the connections of many clients.
-        limits.per_source = None;
-    }
+    let proxy_protocol = view.listener.proxy_protocol.as_ref();
+    // From there come the connections of many clients: whose this one is its header says.
+    let of_client = match proxy_protocol.is_some_and(speaks_for_others) {
+        true => limits.per_source.take(),
+        false => None,
+    };
     let admitted = if local.overload.sheds_connections() {
         Err(Refused::Overload)
     } else {
         view.listener.admission.admit(peer.ip(), limits)
     };
     drop(view);
-    let _admitted = match admitted {
-        Ok(admitted) => admitted,
+    let mut place = match admitted {
+        Ok(admitted) => Place {
+            admitted,
+            of_client,
+        },
         Err(refused) => {
             shard.connections_refused.increment();
             tracing::debug!(%peer, %refused, "connection refused");
             // A reset: there is no need to keep its state while the client is told in good order.
-            let _ = stream.set_zero_linger();
+            stream.reset();
             return;
         }
     };
     shard.connections.increment();
     shard.connections_active.increment();
     tokio::select! {
-        result = stages(stream, peer, local, entrance, drain, shard) => {
+        result = stages(stream, peer, local, entrance, drain, shard, &mut place) => {
             if let Err(error) = result {
                 shard.protocol_errors.increment();
                 tracing::debug!(%peer, error = %error, "connection ended in an error");
@@ -85,6 +84,14 @@ pub async fn serve(
         () = abort.cancelled() => {}
     }
     shard.connections_active.decrement();
+}
+
+/// A connection's place among those of its listener.
+#[derive(Debug)]
+struct Place {
+    admitted: Admitted,
+    /// How many its client may have, which is not known yet.
+    of_client: Option<u32>,
 }
 
 /// What becomes of a connection, step by step. Each way is boxed, so that a connection holds the
@@ -96,6 +103,7 @@ async fn stages(
     entrance: Rc<Entrance>,
     drain: Drains,
     shard: &ListenerShard,
+    place: &mut Place,
 ) -> Result<(), BoxError> {
     stream.set_nodelay(true)?;
     let mut client = None;
@@ -108,6 +116,15 @@ async fn stages(
                 tracing::debug!(%peer, %refused, "connection refused");
                 return Ok(());
             }
+        }
+    }
+    if let Some(most) = place.of_client {
+        let source = client.map_or(peer, |client| client.source).ip();
+        if let Err(refused) = place.admitted.count_source(source, most) {
+            shard.connections_refused.increment();
+            tracing::debug!(%peer, %source, %refused, "connection refused");
+            stream.reset();
+            return Ok(());
         }
     }
     let view = entrance.view(&local);
@@ -128,6 +145,7 @@ async fn stages(
                     peer: client.map_or(peer, |client| client.source),
                     destination,
                     tls,
+                    own: OnceCell::new(),
                 })
             };
             match tls {

@@ -6,14 +6,14 @@ use fleetway_api::Relay;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::{abrupt::Abrupt, wire::Wire};
 use crate::{
     cluster::Cluster,
     http::Local,
     proxy_protocol::Addresses,
-    relay::{Cut, Limits, Side, relay},
+    relay::{Abrupt, Cut, Early, Limits, Side, relay},
     snapshot::{Slot, Snapshot, Targets},
     telemetry::{ClusterShard, ListenerShard},
+    tls::Speak,
     upstream,
 };
 
@@ -40,7 +40,7 @@ impl Passage {
 
 /// Passes a connection on to its end. However it ends before both sides have, both are reset: what
 /// was cut must not look whole.
-pub(super) async fn serve<W: Wire + Side>(
+pub(super) async fn serve<W: Side>(
     stream: W,
     client: Addresses,
     passage: Passage,
@@ -84,7 +84,7 @@ pub(super) async fn serve<W: Wire + Side>(
     }
 }
 
-async fn relay_counted<C: Wire + Side, U: Wire + Side>(
+async fn relay_counted<C: Side, U: Side>(
     client: &mut Abrupt<C>,
     upstream: &mut Abrupt<U>,
     limits: Limits,
@@ -97,7 +97,8 @@ async fn relay_counted<C: Wire + Side, U: Wire + Side>(
         shard.sent_bytes.add(to_client);
         of_cluster.received_bytes.add(to_client);
     };
-    relay(client.stream(), upstream.stream(), limits, moved).await
+    let (client, upstream) = (client.stream(), upstream.stream());
+    relay(client, upstream, Early::default(), limits, moved).await
 }
 
 /// Connects to the endpoint whose turn it is; if that fails to the next, each once, at most
@@ -113,7 +114,7 @@ async fn connect(
     let mut tried: SmallVec<[SocketAddr; 3]> = SmallVec::new();
     for _ in 0..attempts {
         let endpoint = untried(cluster, slot, local, &tried)?;
-        match upstream::connect(cluster, local.worker, endpoint, || client).await {
+        match upstream::connect(cluster, local.worker, endpoint, Speak::Bytes, || client).await {
             Ok(stream) => {
                 shard.connections.increment();
                 return Some(stream);

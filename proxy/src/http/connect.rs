@@ -10,6 +10,7 @@ use crate::{
     http1::Switched,
     route::Routed as _,
     snapshot::BoundRoute,
+    tls::Speak,
     upstream::{self, InFlight},
 };
 
@@ -34,7 +35,8 @@ pub(super) async fn connect(
     let cluster = view.snapshot.cluster(slot).ok_or(Failure::NoEndpoint)?;
     let endpoint = local.pick(cluster, slot).ok_or(Failure::NoEndpoint)?;
     let in_flight = InFlight::new(cluster.clone(), local.worker);
-    let io = upstream::connect(cluster, local.worker, endpoint, || connection.addresses())
+    let client = || connection.addresses();
+    let io = upstream::connect(cluster, local.worker, endpoint, Speak::Bytes, client)
         .await
         .inspect_err(|error| count_failure(error, cluster, local.worker))?;
     cluster.counters.shard(local.worker).connections.increment();

@@ -55,9 +55,11 @@ impl Failure {
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::NoEndpoint | Self::Overloaded | Self::Upstream(UpstreamError::Tls(..)) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NoEndpoint
+            | Self::Overloaded
+            | Self::Upstream(
+                UpstreamError::Connect(..) | UpstreamError::Tls(..) | UpstreamError::Unprocessed(_),
+            ) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream(UpstreamError::ConnectTimeout(_)) | Self::Timeout(_) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -72,6 +74,12 @@ impl Failure {
             Self::Upstream(UpstreamError::ConnectTimeout(_)) => "upstream connect timeout".into(),
             Self::Upstream(UpstreamError::Connect(..)) => "upstream connect failure".into(),
             Self::Upstream(UpstreamError::Tls(..)) => "upstream TLS failure".into(),
+            Self::Upstream(UpstreamError::Unprocessed(_)) => {
+                "upstream did not take the request".into()
+            }
+            Self::Upstream(UpstreamError::NoUpgrade(_)) => {
+                "upstream takes no such upgrade over HTTP/2".into()
+            }
             Self::Upstream(_) => "upstream reset before its response".into(),
             other => other.to_string(),
         }

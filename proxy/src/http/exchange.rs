@@ -1,6 +1,7 @@
 //! The whole life of a request: match, act, answer.
 
 use std::{
+    cell::OnceCell,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     rc::Rc,
 };
@@ -15,10 +16,12 @@ use super::{
     target::Target,
 };
 use crate::{
+    cluster::Cluster,
     proxy_protocol::Addresses,
     route::{RequestView, Routed as _, rewrite},
     snapshot::{BoundRoute, Protocol},
     tls::TlsFacts,
+    upstream::Pool,
 };
 
 /// What the requests of one connection have in common.
@@ -34,6 +37,8 @@ pub struct Connection {
     pub destination: Option<SocketAddr>,
     /// What its TLS handshake told, if it came over TLS.
     pub tls: Option<Box<TlsFacts>>,
+    /// Connections to clusters that are told of clients: these are for this one alone.
+    pub own: OnceCell<Rc<Pool>>,
 }
 
 impl Connection {
@@ -41,6 +46,14 @@ impl Connection {
     #[must_use]
     pub const fn is_https(&self) -> bool {
         self.tls.is_some()
+    }
+
+    /// The connections to `cluster` that its requests may use.
+    pub(super) fn pool(&self, cluster: &Cluster) -> &Rc<Pool> {
+        match cluster.proxy_protocol {
+            Some(_) => self.own.get_or_init(|| self.local.pool.of_client()),
+            None => &self.local.pool,
+        }
     }
 
     /// The client and what it connected to; where that is not known, no address.

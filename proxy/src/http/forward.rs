@@ -50,15 +50,13 @@ pub(super) async fn forward(
     let request = Request::from_parts(parts, body);
 
     let in_flight = InFlight::new(cluster.clone(), local.worker);
-    let sent = upstream::send(
-        &local.pool,
-        local.worker,
+    let to = upstream::To {
+        worker: local.worker,
+        pool: connection.pool(cluster),
         cluster,
         endpoint,
-        || connection.addresses(),
-        request,
-        interim,
-    );
+    };
+    let sent = upstream::send(to, || connection.addresses(), request, interim);
     let response = tokio::select! {
         biased;
         response = sent => response,
@@ -107,8 +105,8 @@ pub(super) fn count_failure(error: &UpstreamError, cluster: &Cluster, worker: us
         UpstreamError::Connect(..) | UpstreamError::ConnectTimeout(_) | UpstreamError::Tls(..) => {
             shard.connect_failures.increment();
         }
-        UpstreamError::Broken(..) => shard.failures.increment(),
-        UpstreamError::RequestBody(_) => {}
+        UpstreamError::Broken(..) | UpstreamError::Unprocessed(_) => shard.failures.increment(),
+        UpstreamError::RequestBody(_) | UpstreamError::NoUpgrade(_) => {}
     }
 }
 

@@ -103,6 +103,9 @@ pub enum SendErrorKind {
     /// The upstream switched protocols unasked, to one not asked for, or before it had the request.
     #[error("the upstream switched protocols unasked")]
     Switch,
+    /// The upstream opened a WebSocket without the `Sec-WebSocket-Accept` of the request's key.
+    #[error("the upstream's Sec-WebSocket-Accept is missing or wrong")]
+    WebSocketAccept,
     /// The upstream sent interim responses without end.
     #[error("the upstream sent too many interim responses")]
     TooManyInterim,
@@ -252,15 +255,19 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
         };
         let head = poll_fn(|cx| self.wire.poll_head(cx, &mut upload, &mut wait, &mut hooks)).await;
         let head = head.and_then(|head| {
-            let faulty = match head.status {
+            let unasked = match head.status {
                 // RFC 9110 section 7.8: it has to have read the request before it switches.
                 StatusCode::SWITCHING_PROTOCOLS => {
                     !upload.is_done() || !switch::was_asked(&parts.headers, &head)
                 }
                 status => parts.method == Method::CONNECT && status.is_success(),
             };
-            if faulty {
+            if unasked {
                 Err(SendErrorKind::Switch)
+            } else if head.status == StatusCode::SWITCHING_PROTOCOLS
+                && !switch::is_proven(&parts.headers, &head)
+            {
+                Err(SendErrorKind::WebSocketAccept)
             } else {
                 Ok(head)
             }

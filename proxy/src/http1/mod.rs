@@ -26,9 +26,9 @@ pub(crate) mod fuzz;
 mod head;
 mod server;
 mod switched;
+pub(crate) mod websocket;
 
 pub use body::{BodyError, LengthMismatch};
-pub(crate) use buffer::ReadBuffer;
 pub use client::{ClientConfig, Connection, Hooks, ResponseBody, SendError, SendErrorKind};
 pub use drain::{Drain, DrainWatch};
 pub(crate) use head::is_host;

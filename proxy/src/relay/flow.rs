@@ -11,6 +11,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use tokio::{io::ReadBuf, net::TcpStream};
 
 use super::{
@@ -74,6 +75,17 @@ enum State {
 }
 
 impl Flow {
+    /// One that begins with what was read before.
+    pub(super) fn of(early: Bytes) -> Self {
+        Self {
+            held: match early.is_empty() {
+                true => Held::Nothing,
+                false => Held::Buffer(Buffer::of(early.into())),
+            },
+            ..Self::default()
+        }
+    }
+
     /// Moves bytes until none come, none are taken, or others are to have their turn. Ready once
     /// the last byte was passed on, and that it was the last.
     pub(super) fn poll<R: Side, W: Side>(

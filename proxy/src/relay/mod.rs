@@ -4,6 +4,7 @@
 //! it is held for each direction, and nothing while it is quiet. A side that has sent its last byte
 //! goes on receiving.
 
+mod abrupt;
 mod buffers;
 mod clock;
 mod flow;
@@ -11,6 +12,8 @@ mod pipe;
 
 use std::{future::poll_fn, io, task::Poll};
 
+pub use abrupt::Abrupt;
+use bytes::Bytes;
 use clock::Clock;
 pub use clock::Limits;
 use flow::{Fault, Flow};
@@ -18,16 +21,25 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
+use tokio_rustls::server::TlsStream;
 
 /// One side of a relay.
 pub trait Side: AsyncRead + AsyncWrite + Unpin {
     /// The connection, where its bytes are those of the stream: the kernel can pass them on.
     fn plain(&self) -> Option<&TcpStream>;
+
+    /// Has it end, when it is dropped, so that the other side cannot take what was cut for whole.
+    fn reset(&mut self);
 }
 
 impl Side for TcpStream {
     fn plain(&self) -> Option<&TcpStream> {
         Some(self)
+    }
+
+    fn reset(&mut self) {
+        // Where it cannot be set the connection is gone already.
+        let _ = self.set_zero_linger();
     }
 }
 
@@ -48,18 +60,38 @@ pub enum Cut {
     Expired,
 }
 
-/// Passes bytes on until both sides have ended. `moved` is told of the bytes given to the upstream
-/// and to the client, as they are.
+impl Side for Box<TlsStream<TcpStream>> {
+    fn plain(&self) -> Option<&TcpStream> {
+        None
+    }
+
+    fn reset(&mut self) {
+        self.get_mut().0.reset();
+    }
+}
+
+/// What was read of the two sides before their relay begins.
+#[derive(Debug, Default)]
+pub struct Early {
+    /// Of the client.
+    pub client: Bytes,
+    /// Of the upstream.
+    pub upstream: Bytes,
+}
+
+/// Passes bytes on until both sides have ended, `early` before all others. `moved` is told of the
+/// bytes given to the upstream and to the client, as they are.
 ///
 /// # Errors
 /// When it ends otherwise. Both connections are then to be reset, or what was cut looks whole.
 pub async fn relay<C: Side, U: Side>(
     client: &mut C,
     upstream: &mut U,
+    early: Early,
     limits: Limits,
     mut moved: impl FnMut(u64, u64),
 ) -> Result<(), Cut> {
-    let (mut up, mut down) = (Flow::default(), Flow::default());
+    let (mut up, mut down) = (Flow::of(early.client), Flow::of(early.upstream));
     let mut clock = Clock::new(limits);
     poll_fn(|cx| {
         let to_upstream = up.poll(client, upstream, cx).map_err(|fault| match fault {

@@ -16,6 +16,8 @@ impl Side for DuplexStream {
     fn plain(&self) -> Option<&TcpStream> {
         None
     }
+
+    fn reset(&mut self) {}
 }
 
 /// Two ends of a connection.
@@ -40,7 +42,7 @@ fn relaying<C: Side + Send + 'static, U: Side + Send + 'static>(
             total.0 += up;
             total.1 += down;
         };
-        let result = relay(&mut client, &mut upstream, limits, moved).await;
+        let result = relay(&mut client, &mut upstream, Early::default(), limits, moved).await;
         (result, total)
     })
 }

@@ -1,6 +1,8 @@
+mod http2;
 mod passthrough;
 mod proxy_protocol;
 mod tcp;
+mod tunnels;
 
 use fleetway_api::{Change, Entry, document};
 use tokio::{

@@ -84,7 +84,7 @@ pub(super) fn originate(
     let named = |name: &Option<Name>| name.as_ref().and_then(|name| secret(resources, name));
     let ca = named(&settings.ca).and_then(authorities);
     let certificate = named(&settings.certificate).and_then(certificate);
-    match Originate::new(settings, ca, certificate, resource.http2, before) {
+    match Originate::new(settings, ca, certificate, resource.protocol, before) {
         Ok(tls) => Ok(Some(tls)),
         Err(error) => {
             let cluster = Id::new(Kind::Cluster, resource.common.name.clone());

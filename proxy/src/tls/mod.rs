@@ -14,7 +14,7 @@ use std::sync::{Arc, LazyLock};
 pub use facts::{ClientCertificate, TlsFacts};
 pub use failure::HandshakeError;
 use fleetway_api::TlsVersion;
-pub use originate::{Identity, Originate, SetupError};
+pub use originate::{Identity, Originate, SetupError, Speak};
 use rustls::{
     SupportedProtocolVersion,
     crypto::{CryptoProvider, aws_lc_rs},

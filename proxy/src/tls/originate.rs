@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fleetway_api::{CaBundle, Certificate, TlsVersion, UpstreamTls};
+use fleetway_api::{Alpn, CaBundle, Certificate, TlsVersion, UpstreamProtocol, UpstreamTls};
 use rustls::{
     ClientConfig, RootCertStore,
     client::Resumption,
@@ -37,10 +37,13 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 pub struct Originate {
     /// Tells the connections made under it from all others.
     pub identity: Identity,
+    /// For HTTP as the members speak it.
     config: Arc<ClientConfig>,
+    /// For HTTP/1.1 alone, and for what is not HTTP: others only where the members may choose.
+    http1: Arc<ClientConfig>,
+    bytes: Arc<ClientConfig>,
     settings: UpstreamTls,
-    /// HTTP/2 is asked for (RFC 9113 section 3.2).
-    http2: bool,
+    protocol: UpstreamProtocol,
     /// What it was made of: the very ones of the secrets. With other revocation lists the
     /// authorities are others too.
     authorities: Option<Arc<RootCertStore>>,
@@ -54,14 +57,25 @@ pub struct Originate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity(u64);
 
+/// What is to be spoken on a connection, where its member may choose (RFC 7301).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speak {
+    /// HTTP, of whichever version.
+    Http,
+    /// HTTP/1.1 only.
+    Http1,
+    /// What the client speaks, which nobody here knows.
+    Bytes,
+}
+
 /// Why TLS cannot be set up: the field and the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("{1}")]
 pub struct SetupError(pub &'static str, pub String);
 
 impl Originate {
-    /// Makes it of a cluster's settings and the secrets they name, to speak HTTP/2 or not; gives `before` if that was made
-    /// of the same.
+    /// Makes it of a cluster's settings and the secrets they name, to speak
+    /// `protocol`; gives `before` if that was made of the same.
     ///
     /// # Errors
     /// When the machine has no authorities, or the library refuses the settings.
@@ -69,7 +83,7 @@ impl Originate {
         settings: &UpstreamTls,
         ca: Option<&CaBundle>,
         certificate: Option<&Certificate>,
-        http2: bool,
+        protocol: UpstreamProtocol,
         before: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, SetupError> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -77,7 +91,7 @@ impl Originate {
         let certified = certificate.map(|certificate| certificate.certified.clone());
         if let Some(before) = before
             && before.settings == *settings
-            && before.http2 == http2
+            && before.protocol == protocol
             && is_same(before.authorities.as_ref(), authorities.as_ref())
             && is_same(before.certified.as_ref(), certified.as_ref())
         {
@@ -95,15 +109,29 @@ impl Originate {
             }
             None => builder.with_no_client_auth(),
         };
-        if http2 {
-            config.alpn_protocols = vec![b"h2".to_vec()];
-        }
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
+        let offering = |offered: &[Alpn]| {
+            let mut config = config.clone();
+            config.alpn_protocols = offered.iter().map(|one| one.id().to_vec()).collect();
+            Arc::new(config)
+        };
+        let (config, http1, bytes) = match protocol {
+            UpstreamProtocol::Http1 => same(offering(&[])),
+            // RFC 9113 section 3.2.
+            UpstreamProtocol::Http2 => same(offering(&[Alpn::H2])),
+            UpstreamProtocol::Auto => (
+                offering(&[Alpn::H2, Alpn::Http11]),
+                offering(&[Alpn::Http11]),
+                offering(&[]),
+            ),
+        };
         Ok(Arc::new(Self {
             identity: Identity(NEXT.fetch_add(1, Relaxed)),
-            config: Arc::new(config),
+            config,
+            http1,
+            bytes,
             settings: settings.clone(),
-            http2,
+            protocol,
             authorities,
             certified,
             started: Instant::now(),
@@ -111,7 +139,7 @@ impl Originate {
         }))
     }
 
-    /// Performs the handshake on a connection to `member`.
+    /// Performs the handshake on a connection to `member`, to speak `speak` on it.
     ///
     /// # Errors
     /// When the other side is not believed, does not believe, or speaks no such TLS.
@@ -119,12 +147,18 @@ impl Originate {
         &self,
         member: SocketAddr,
         stream: TcpStream,
+        speak: Speak,
     ) -> Result<TlsStream<TcpStream>, HandshakeError> {
         let name = match &self.settings.server_name {
             Some(name) => name.clone(),
             None => ServerName::IpAddress(member.ip().to_canonical().into()),
         };
-        let connector = TlsConnector::from(self.config.clone());
+        let config = match speak {
+            Speak::Http => &self.config,
+            Speak::Http1 => &self.http1,
+            Speak::Bytes => &self.bytes,
+        };
+        let connector = TlsConnector::from(config.clone());
         Ok(connector.connect(name, stream).await?)
     }
 
@@ -159,6 +193,11 @@ fn believed(
         lists,
         settings.subject_alt_names.clone(),
     ))
+}
+
+/// The same for every use.
+fn same(config: Arc<ClientConfig>) -> (Arc<ClientConfig>, Arc<ClientConfig>, Arc<ClientConfig>) {
+    (config.clone(), config.clone(), config)
 }
 
 /// Whether both are the very same, or neither is.

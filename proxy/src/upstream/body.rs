@@ -8,7 +8,11 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::{BoxError, Notify, Stream, http2::Http2Body, send::Returning};
+use super::{
+    BoxError, Notify, Stream,
+    http1::Returning,
+    http2::{Http2Body, Http2Tunnel},
+};
 use crate::http1::{ResponseBody, Switched};
 
 /// Over HTTP/1. Gives its connection back to the pool once read to the end.
@@ -21,6 +25,8 @@ pub enum UpstreamBody<B, N> {
     Http1(Http1Body<B, N>),
     /// Over HTTP/2.
     Http2(Http2Body),
+    /// None: the stream is another protocol's.
+    Tunnel(Box<Http2Tunnel>),
 }
 
 impl<B, N> UpstreamBody<B, N>
@@ -34,6 +40,10 @@ where
         match self {
             Self::Http1(body) => body.into_switched(),
             Self::Http2(_) => None,
+            Self::Tunnel(tunnel) => Some(Switched {
+                io: Stream::Http2(tunnel),
+                read: Bytes::new(),
+            }),
         }
     }
 }
@@ -60,6 +70,7 @@ where
                 let frame = Pin::new(body).poll_frame(cx);
                 frame.map(|frame| frame.map(|frame| frame.map_err(BoxError::from)))
             }
+            Self::Tunnel(_) => Poll::Ready(None),
         }
     }
 
@@ -67,6 +78,7 @@ where
         match self {
             Self::Http1(body) => body.is_end_stream(),
             Self::Http2(body) => body.is_end_stream(),
+            Self::Tunnel(_) => true,
         }
     }
 
@@ -74,6 +86,7 @@ where
         match self {
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.size_hint(),
+            Self::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }

@@ -7,16 +7,17 @@ use tokio::{
     net::TcpStream,
     time::{Instant, timeout_at},
 };
+use tokio_rustls::client::TlsStream;
 
 use super::{Stream, UpstreamError};
 use crate::{
     cluster::Cluster,
     proxy_protocol::{Addresses, encode},
     telemetry::TlsFailure,
-    tls::{HandshakeError, Originate},
+    tls::{HandshakeError, Originate, Speak},
 };
 
-/// Connects within the cluster's time, TLS included. Where the cluster is to be told, the connection
+/// Connects within the cluster's time, TLS included, to speak `speak`. Where the cluster is to be told, the connection
 /// begins with which client it is for.
 ///
 /// # Errors
@@ -25,6 +26,7 @@ pub async fn connect(
     cluster: &Cluster,
     worker: usize,
     endpoint: SocketAddr,
+    speak: Speak,
     client: impl FnOnce() -> Addresses,
 ) -> Result<Stream, UpstreamError> {
     let header = cluster
@@ -46,7 +48,10 @@ pub async fn connect(
     match &cluster.tls {
         None => Ok(Stream::Plain(stream)),
         // Boxed, so that connecting in the clear does not hold the room for it.
-        Some(tls) => Box::pin(secure(cluster, tls, worker, endpoint, stream, until)).await,
+        Some(tls) => {
+            let handshake = tls.handshake(endpoint, stream, speak);
+            Box::pin(secure(cluster, tls, worker, endpoint, handshake, until)).await
+        }
     }
 }
 
@@ -56,11 +61,11 @@ async fn secure(
     tls: &Originate,
     worker: usize,
     endpoint: SocketAddr,
-    stream: TcpStream,
+    handshake: impl Future<Output = Result<TlsStream<TcpStream>, HandshakeError>>,
     until: Instant,
 ) -> Result<Stream, UpstreamError> {
     let counted = &cluster.counters.shard(worker).tls;
-    let handshake = timeout_at(until, tls.handshake(endpoint, stream)).await;
+    let handshake = timeout_at(until, handshake).await;
     match handshake.unwrap_or_else(|_| Err(HandshakeError::timeout())) {
         Ok(stream) => {
             let (_, session) = stream.get_ref();

@@ -4,15 +4,15 @@
 //! sent again over another connection, whatever its method, as long as nothing of its body is gone.
 
 mod body;
+mod session;
 mod sessions;
+mod tunnel;
 mod upload;
 
 use std::{
     future::{Future as _, poll_fn},
-    net::SocketAddr,
-    rc::Rc,
-    sync::Arc,
-    task::Poll,
+    pin::Pin,
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -21,64 +21,106 @@ use http::{HeaderValue, Request, Response, Uri, header, request::Parts, uri};
 use http_body::Body;
 
 pub use body::Http2Body;
-pub(super) use sessions::Sessions;
+pub(super) use sessions::{Sessions, adopt};
+pub use tunnel::Http2Tunnel;
 
-use self::{sessions::Stream, upload::Upload};
-use super::{BoxError, Notify, Pool, UpstreamError};
-use crate::cluster::Cluster;
+use self::{session::Stream, sessions::Room, tunnel::Upgrade, upload::Upload};
+use super::{BoxError, Notify, To, UpstreamBody, UpstreamError};
 
 /// How often a request is tried, over as many connections.
 const ATTEMPTS: usize = 5;
 
-/// Sends `request` to `endpoint` over a connection with room for it, or a new one.
+/// What became of a request.
+pub(super) enum Sent<B, N> {
+    /// It was answered.
+    Answered(Response<UpstreamBody<B, N>>),
+    /// The endpoint, being asked, chose HTTP/1.1: on this connection, unless another request has it.
+    SpeaksHttp1(Request<B>, Option<super::Stream>),
+}
+
+/// Sends `request` over a connection with room for it, or a new one.
 ///
 /// # Errors
 /// When there is no connection or no response.
 pub(super) async fn send<B, N>(
-    pool: &Rc<Pool>,
-    worker: usize,
-    cluster: &Arc<Cluster>,
-    endpoint: SocketAddr,
+    to: To<'_>,
     request: Request<B>,
-    notify: N,
-) -> Result<Response<Http2Body>, UpstreamError>
+    notify: &N,
+) -> Result<Sent<B, N>, UpstreamError>
 where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<BoxError>,
     N: Notify,
 {
     let (parts, mut body) = request.into_parts();
+    let upgrade = Upgrade::asked(&parts);
+    let https = to.cluster.tls.is_some();
     let idempotent = parts.method.is_idempotent();
-    let shard = cluster.counters.shard(worker);
-    let mut attempt = 1;
-    loop {
-        let stream = sessions::stream(pool, worker, cluster, endpoint).await?;
-        let failed =
-            match exchange(stream, head(&parts, cluster.tls.is_some()), body, &notify).await {
-                Ok(response) => return Ok(response),
-                Err(failed) => failed,
-            };
+    let mut refused_by = None;
+    for attempt in 1..=ATTEMPTS {
+        let stream = match sessions::stream(to, refused_by.as_ref()).await? {
+            Room::Stream(stream) => stream,
+            Room::Http1(opened) => {
+                let request = Request::from_parts(parts, body);
+                return Ok(Sent::SpeaksHttp1(request, opened));
+            }
+        };
+        if let Some(upgrade) = upgrade {
+            let tunnel = tunnel::open(to, stream, upgrade, &parts, body, notify);
+            return Ok(Sent::Answered(tunnel.await?));
+        }
+        let session = stream.session();
+        let failed = match exchange(stream, head(&parts, https), body, notify).await {
+            Ok(response) => return Ok(Sent::Answered(response.map(UpstreamBody::Http2))),
+            Err(failed) => failed,
+        };
         let (error, untouched) = match failed {
             Failed::Body(error) => return Err(UpstreamError::RequestBody(error.to_string())),
             Failed::Upstream(error, untouched) => (error, untouched),
         };
-        let again =
-            attempt < ATTEMPTS && (was_not_processed(&error) || (idempotent && error.is_io()));
+        let fate = fate(&error);
+        let again = attempt < ATTEMPTS
+            && match fate {
+                // Once: who refuses here and there has too much to do.
+                Fate::Refused => refused_by.replace(session).is_none(),
+                Fate::Gone => true,
+                Fate::Unknown => idempotent && error.is_io(),
+            };
         match untouched {
             Some(untouched) if again => body = untouched,
-            _ => return Err(UpstreamError::Broken(endpoint, error.to_string())),
+            _ => return Err(failure(to, fate, &error)),
         }
-        shard.replays.increment();
-        attempt += 1;
+        to.cluster.counters.shard(to.worker).replays.increment();
+    }
+    Err(UpstreamError::Unprocessed(to.endpoint))
+}
+
+/// What is known of a request whose stream has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It was refused unread (RFC 9113 section 8.7).
+    Refused,
+    /// The connection was to take no more, and did not take it (RFC 9113 section 6.8).
+    Gone,
+    /// It may have been processed.
+    Unknown,
+}
+
+fn fate(error: &h2::Error) -> Fate {
+    let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
+    match error.is_remote() {
+        true if refused => Fate::Refused,
+        // Streams up to the last one that a GOAWAY names do not end by it.
+        true if error.is_go_away() => Fate::Gone,
+        _ => Fate::Unknown,
     }
 }
 
-/// Whether the upstream said so, or the stream was never begun.
-fn was_not_processed(error: &h2::Error) -> bool {
-    let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
-    // Streams up to the last one that a GOAWAY names do not end by it.
-    let gone = error.is_go_away();
-    error.is_remote() && (refused || gone)
+fn failure(to: To<'_>, fate: Fate, error: &h2::Error) -> UpstreamError {
+    match fate {
+        Fate::Refused | Fate::Gone => UpstreamError::Unprocessed(to.endpoint),
+        Fate::Unknown => UpstreamError::Broken(to.endpoint, error.to_string()),
+    }
 }
 
 /// The head of the request as HTTP/2 has it: the host in `:authority`, and nothing of a connection.
@@ -140,7 +182,7 @@ where
             return Poll::Ready(Err(Failed::Body(error)));
         }
         poll_interim(&mut response, cx, notify);
-        std::pin::Pin::new(&mut response)
+        Pin::new(&mut response)
             .poll(cx)
             .map_err(|error| Failed::Upstream(error, None))
     })
@@ -155,11 +197,7 @@ where
     }
 }
 
-fn poll_interim<N: Notify>(
-    response: &mut ResponseFuture,
-    cx: &mut std::task::Context<'_>,
-    notify: &N,
-) {
+fn poll_interim<N: Notify>(response: &mut ResponseFuture, cx: &mut Context<'_>, notify: &N) {
     while let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
         notify.interim(interim.status(), interim.headers());
     }

@@ -1,7 +1,9 @@
-//! Connections to endpoints: opened, used for one request at a time, kept for the next.
+//! Connections to endpoints: opened, used for one request at a time or for many, kept for the next.
 
+mod auto;
 mod body;
 mod connect;
+mod http1;
 mod http2;
 mod pool;
 mod send;
@@ -12,7 +14,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 pub use body::UpstreamBody;
 pub use connect::connect;
 pub use pool::Pool;
-pub use send::{Notify, send};
+pub use send::{Notify, To, send};
 pub use stream::Stream;
 
 use crate::{cluster::Cluster, tls::HandshakeError};
@@ -35,6 +37,12 @@ pub enum UpstreamError {
     /// The connection broke, or what came was no response.
     #[error("{0}: {1}")]
     Broken(SocketAddr, String),
+    /// The upstream said that it did not process the request, which cannot be sent again.
+    #[error("{0}: it did not process the request")]
+    Unprocessed(SocketAddr),
+    /// An upgrade cannot go over HTTP/2 to this upstream.
+    #[error("{0}: it takes no upgrade of this kind over HTTP/2")]
+    NoUpgrade(SocketAddr),
     /// The request's own body was malformed or broke off.
     #[error("the request body failed: {0}")]
     RequestBody(String),

@@ -4,10 +4,11 @@ use std::{
     cell::RefCell,
     collections::HashMap,
     net::SocketAddr,
+    rc::{Rc, Weak},
     time::{Duration, Instant},
 };
 
-use super::{Stream, http2::Sessions};
+use super::{Stream, auto::Choices, http2::Sessions};
 use crate::{http1::Connection, tls::Identity};
 
 /// The idle connections of one worker, by endpoint and by the TLS settings they were made under: what
@@ -17,7 +18,16 @@ pub struct Pool {
     idle: RefCell<HashMap<Key, Vec<Idle>, foldhash::fast::RandomState>>,
     /// Those that speak HTTP/2, idle or not.
     pub(super) http2: Sessions,
+    /// What endpoints chose that may.
+    pub(super) choices: Choices,
+    /// The most idle connections, where not each endpoint has its own.
+    most: Option<usize>,
+    /// Those of single clients, to be swept too.
+    of_clients: RefCell<Vec<Weak<Pool>>>,
 }
+
+/// The most idle connections kept for one client's connection.
+const MAX_OF_CLIENT: usize = 16;
 
 /// Which endpoint, and under which TLS settings.
 pub(super) type Key = (SocketAddr, Option<Identity>);
@@ -37,14 +47,22 @@ pub(super) struct Keep {
 }
 
 impl Pool {
-    /// The connection to `endpoint` under `tls` that was used last, if one is open.
-    pub(super) fn take(
-        &self,
-        endpoint: SocketAddr,
-        tls: Option<Identity>,
-    ) -> Option<Connection<Stream>> {
+    /// A pool for the connections that say that they are for one client: they are kept for its next
+    /// request, and closed with it. This one sweeps it.
+    #[must_use]
+    pub fn of_client(&self) -> Rc<Self> {
+        let pool = Rc::new(Self {
+            most: Some(MAX_OF_CLIENT),
+            ..Self::default()
+        });
+        self.of_clients.borrow_mut().push(Rc::downgrade(&pool));
+        pool
+    }
+
+    /// The connection of `key` that was used last, if one is open.
+    pub(super) fn take(&self, key: Key) -> Option<Connection<Stream>> {
         let mut idle = self.idle.borrow_mut();
-        let kept = idle.get_mut(&(endpoint, tls))?;
+        let kept = idle.get_mut(&key)?;
         let now = Instant::now();
         while let Some(mut last) = kept.pop() {
             if last.until > now && last.connection.is_open() {
@@ -57,6 +75,11 @@ impl Pool {
     /// Keeps a connection for the next request, unless enough are kept.
     pub(super) fn put(&self, keep: Keep, connection: Connection<Stream>) {
         let mut idle = self.idle.borrow_mut();
+        if let Some(most) = self.most
+            && idle.values().map(Vec::len).sum::<usize>() >= most
+        {
+            return;
+        }
         let key = (keep.endpoint, connection.io().identity());
         let kept = idle.entry(key).or_default();
         if kept.len() < keep.max_idle {
@@ -70,6 +93,11 @@ impl Pool {
     /// Closes what has been kept too long or was closed by the other side.
     pub fn sweep(&self) {
         self.http2.sweep();
+        self.choices.sweep();
+        self.of_clients.borrow_mut().retain(|pool| {
+            let pool = pool.upgrade();
+            pool.inspect(|pool| pool.sweep()).is_some()
+        });
         let now = Instant::now();
         self.idle.borrow_mut().retain(|_, kept| {
             kept.retain_mut(|idle| idle.until > now && idle.connection.is_open());

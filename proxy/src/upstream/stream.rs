@@ -6,13 +6,15 @@ use std::{
     task::{Context, Poll},
 };
 
+use fleetway_api::Alpn;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::client::TlsStream;
 
-use crate::tls::Identity;
+use super::http2::Http2Tunnel;
+use crate::{relay::Side, tls::Identity};
 
 /// A connection to an endpoint, as it is or within TLS. One in the clear holds no room for TLS.
 #[derive(Debug)]
@@ -21,23 +23,41 @@ pub enum Stream {
     Plain(TcpStream),
     /// Within TLS, with the settings it was made under.
     Tls(Box<TlsStream<TcpStream>>, Identity),
+    /// A stream of a connection that others share: a tunnel within HTTP/2.
+    Http2(Box<Http2Tunnel>),
 }
 
 impl Stream {
-    /// The connection below.
-    #[must_use]
-    pub fn tcp(&self) -> &TcpStream {
+    /// Whether both sides agreed on HTTP/2 in the TLS handshake.
+    pub(super) fn agreed_on_http2(&self) -> bool {
         match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream, _) => stream.get_ref().0,
+            Self::Tls(stream, _) => stream.get_ref().1.alpn_protocol() == Some(Alpn::H2.id()),
+            Self::Plain(_) | Self::Http2(_) => false,
         }
     }
 
     /// The TLS settings it was made under, if so.
     pub(super) const fn identity(&self) -> Option<Identity> {
         match self {
-            Self::Plain(_) => None,
+            Self::Plain(_) | Self::Http2(_) => None,
             Self::Tls(_, identity) => Some(*identity),
+        }
+    }
+}
+
+impl Side for Stream {
+    fn plain(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(stream) => Some(stream),
+            Self::Tls(..) | Self::Http2(_) => None,
+        }
+    }
+
+    fn reset(&mut self) {
+        match self {
+            Self::Plain(stream) => stream.reset(),
+            Self::Tls(stream, _) => stream.get_mut().0.reset(),
+            Self::Http2(stream) => stream.reset(),
         }
     }
 }
@@ -51,6 +71,10 @@ macro_rules! on_either {
                 $call
             }
             Stream::Tls(stream, _) => {
+                let $stream = Pin::new(&mut **stream);
+                $call
+            }
+            Stream::Http2(stream) => {
                 let $stream = Pin::new(&mut **stream);
                 $call
             }
@@ -103,6 +127,7 @@ impl AsyncWrite for Stream {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::Tls(stream, _) => stream.is_write_vectored(),
+            Self::Http2(_) => false,
         }
     }
 }

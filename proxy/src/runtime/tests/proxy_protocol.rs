@@ -202,36 +202,45 @@ async fn clusters_are_told_which_client_a_relayed_connection_is_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clusters_are_told_which_client_a_request_is_from_on_a_connection_of_its_own() {
+async fn clusters_are_told_which_client_a_request_is_from_on_connections_of_its_own() {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let backend = socket.local_addr().unwrap();
     let yaml = web("mode: OPTIONAL", "http: {}") + &cluster(backend, "V1") + ROUTE;
     let (_runtime, at) = started(&yaml).await;
+    // Each answers two requests of one client's connection, and is closed with that.
     let answering = tokio::spawn(async move {
         let mut lines = Vec::new();
-        for _ in 0..3 {
+        for requests in [2, 1] {
             let (mut stream, _) = socket.accept().await.unwrap();
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                head.push(stream.read_u8().await.unwrap());
+            for _ in 0..requests {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await.unwrap());
+                }
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                    .await
+                    .unwrap();
+                let head = String::from_utf8(head).unwrap();
+                lines.push(head.lines().next().unwrap().to_owned());
             }
-            stream
-                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-                .await
-                .unwrap();
-            let head = String::from_utf8(head).unwrap();
-            lines.push(head.lines().next().unwrap().to_owned());
+            assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0, "it is closed");
         }
         lines
     });
     let keep = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
-    let two = [HEADER, keep, REQUEST].concat();
-    assert!(
-        conversation(at, &[&two])
-            .await
-            .0
-            .starts_with(b"HTTP/1.1 200 ")
-    );
+    let mut client = TcpStream::connect(at).await.unwrap();
+    let mut answer = [0; 16];
+    for said in [[HEADER, keep].concat(), keep.to_vec()] {
+        client.write_all(&said).await.unwrap();
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer[..13], *b"HTTP/1.1 200 ");
+        let mut rest = Vec::new();
+        while !rest.ends_with(b"\r\n\r\n") {
+            rest.push(client.read_u8().await.unwrap());
+        }
+    }
+    drop(client);
     assert!(
         conversation(at, &[REQUEST])
             .await
@@ -239,9 +248,80 @@ async fn clusters_are_told_which_client_a_request_is_from_on_a_connection_of_its
             .starts_with(b"HTTP/1.1 200 ")
     );
     let lines = answering.await.unwrap();
-    assert_eq!(lines[..2], ["PROXY TCP4 192.0.2.1 192.0.2.2 1111 2222"; 2]);
+    assert_eq!(
+        lines[..2],
+        ["PROXY TCP4 192.0.2.1 192.0.2.2 1111 2222", "GET / HTTP/1.1"]
+    );
     assert!(
         lines[2].starts_with("PROXY TCP4 127.0.0.1 127.0.0.1 "),
         "{lines:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_connection_of_a_client_ends_with_the_clusters_idle_time() {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let backend = socket.local_addr().unwrap();
+    let told = cluster(backend, "V1").replace(
+        "proxy_protocol",
+        "pool: {idle_timeout: 50ms}, proxy_protocol",
+    );
+    let (_runtime, at) = started(&(web("", "http: {}") + &told + ROUTE)).await;
+    let mut client = TcpStream::connect(at).await.unwrap();
+    let request = [HEADER, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"].concat();
+    client.write_all(&request).await.unwrap();
+    let (mut stream, _) = socket.accept().await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    stream.write_all(answer).await.unwrap();
+    // The client's own connection goes on meanwhile.
+    assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0, "it is closed");
+    client
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let (mut stream, _) = socket.accept().await.unwrap();
+    let mut line = vec![0; HEADER.len()];
+    stream.read_exact(&mut line).await.unwrap();
+    assert_eq!(line, HEADER);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bound_of_a_source_holds_for_the_clients_that_balancers_name() {
+    let limits = "limits: {max_connections_per_source: 2}, http: {}";
+    let yaml = web("mode: OPTIONAL, timeout: 5m", limits)
+        + "{kind: Route, name: r, respond: {status: 204}}";
+    let (runtime, at) = started(&yaml).await;
+    let open = async |client: &str| {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        let said = format!("PROXY {client} 1111 2222\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\n");
+        stream.write_all(said.as_bytes()).await.unwrap();
+        let mut answer = [0; 13];
+        // A reset, where it is refused.
+        let read = stream.read_exact(&mut answer).await;
+        read.is_ok_and(|_| answer == *b"HTTP/1.1 204 ")
+            .then_some(stream)
+    };
+    let one = "TCP4 192.0.2.1 192.0.2.9";
+    let _first = open(one).await.expect("the first is taken");
+    let second = open(one).await.expect("the second is taken");
+    assert!(open(one).await.is_none(), "there is no third");
+    assert!(
+        open("TCP4 192.0.2.2 192.0.2.9").await.is_some(),
+        "of others there is"
+    );
+    // What names no client is the balancer's own, and there are as many of it.
+    let own = "UNKNOWN 192.0.2.1 192.0.2.9";
+    let _own = (open(own).await.unwrap(), open(own).await.unwrap());
+    assert!(open(own).await.is_none(), "the balancer's own are bounded");
+    let snapshot = runtime.snapshot();
+    let counters = &snapshot.listeners.values().next().unwrap().counters;
+    assert_eq!(counters.shard(0).connections_refused.get(), 2);
+    drop(second);
+    while open(one).await.is_none() {
+        tokio::task::yield_now().await;
+    }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream};
 use http_body::{Body, Frame, SizeHint};
 
-use super::{sessions::Stream, upload::GoingOn};
+use super::{session::Stream, upload::GoingOn};
 
 /// The body of a response. Room for more of it is given as it is read. Dropped before its end, it
 /// resets its stream.

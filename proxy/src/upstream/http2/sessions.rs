@@ -1,41 +1,20 @@
 //! The connections of one worker that speak HTTP/2, by endpoint: one each, and another where all
 //! have as many streams as the upstream takes.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::HashMap,
-    future::{Future as _, poll_fn},
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    rc::Rc,
-    sync::Arc,
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::{cell::RefCell, collections::HashMap, io, rc::Rc, sync::Arc};
 
-use bytes::Bytes;
-use h2::{
-    Ping, PingPong,
-    client::{Connection, SendRequest},
-};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    sync::watch,
-    time::Instant,
-};
+use fleetway_api::UpstreamProtocol;
+use tokio::{sync::watch, time::Instant};
 
-use super::super::{BoxError, Pool, UpstreamError, connect::connect, pool::Key};
-use crate::{cluster::Cluster, proxy_protocol::Addresses, tls::HandshakeError};
-
-/// How often an upstream with streams open is asked whether it is still there.
-const PING: Duration = Duration::from_secs(30);
-/// How long it has for its answer.
-const PONG: Duration = Duration::from_secs(10);
-/// How much of a response may come before it is read.
-const WINDOW: u32 = 256 * 1024;
-/// The same for all responses of a connection.
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+use super::{
+    super::{Pool, To, UpstreamError, connect::connect, pool::Key},
+    session::{Session, State, Stream, greet},
+};
+use crate::{
+    proxy_protocol::Addresses,
+    tls::{HandshakeError, Speak},
+    upstream,
+};
 
 /// The connections to the endpoints.
 #[derive(Debug, Default)]
@@ -48,10 +27,28 @@ struct Endpoint {
     sessions: Vec<Session>,
     /// One is being opened; tells how that ended.
     opening: Option<watch::Receiver<Outcome>>,
+    /// One that was opened and speaks HTTP/1.1, for the first who takes it.
+    http1: Option<upstream::Stream>,
+}
+
+/// Room for a request.
+#[derive(Debug)]
+pub(super) enum Room {
+    /// On a connection of HTTP/2.
+    Stream(Stream),
+    /// None: the endpoint chose HTTP/1.1, on this connection unless another has it already.
+    Http1(Option<upstream::Stream>),
 }
 
 /// How opening a connection ended, once it has.
-type Outcome = Option<Result<(), Why>>;
+type Outcome = Option<Result<Spoken, Why>>;
+
+/// What is spoken on a connection that was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spoken {
+    Http2,
+    Http1,
+}
 
 /// Why there is none, for all who waited for it.
 #[derive(Debug, Clone)]
@@ -62,62 +59,23 @@ enum Why {
     Broken(String),
 }
 
-/// One connection.
-#[derive(Debug)]
-struct Session {
-    send: SendRequest<Bytes>,
-    state: Rc<State>,
-    idle_timeout: Duration,
-}
-
-/// What a connection's streams and its task share.
-#[derive(Debug)]
-struct State {
-    open: Cell<usize>,
-    idle_since: Cell<Instant>,
-    closed: Cell<bool>,
-}
-
-/// Room for one stream on a connection, which counts as open until this is dropped.
-#[derive(Debug)]
-pub(super) struct Stream {
-    pub(super) send: SendRequest<Bytes>,
-    state: Rc<State>,
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.state.open.set(self.state.open.get().saturating_sub(1));
-        self.state.idle_since.set(Instant::now());
-    }
-}
-
-impl Session {
-    /// Room for a stream, if there is any.
-    fn reserve(&mut self) -> Option<Stream> {
-        let open = self.state.open.get();
-        if open >= self.send.current_max_send_streams() {
-            return None;
-        }
-        self.state.open.set(open + 1);
-        Some(Stream {
-            send: self.send.clone(),
-            state: self.state.clone(),
-        })
-    }
-
-    /// Whether it takes streams at all: it is open, and was not told to go away.
-    fn is_usable(&mut self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        !self.state.closed.get() && !matches!(self.send.poll_ready(&mut cx), Poll::Ready(Err(_)))
-    }
-
-    fn is_idle_at(&self, now: Instant) -> bool {
-        self.state.open.get() == 0 && self.state.idle_since.get() + self.idle_timeout <= now
-    }
+/// A connection that was opened.
+enum Opened {
+    Http2(Session),
+    Http1(upstream::Stream),
 }
 
 impl Sessions {
+    /// Whether there is one to this endpoint.
+    pub(in crate::upstream) fn has(&self, key: Key) -> bool {
+        let mut all = self.by_endpoint.borrow_mut();
+        let Some(known) = all.get_mut(&key) else {
+            return false;
+        };
+        known.sessions.retain_mut(Session::is_usable);
+        !known.sessions.is_empty()
+    }
+
     /// Lets go of what has been idle too long or takes no more streams.
     pub(in crate::upstream) fn sweep(&self) {
         let now = Instant::now();
@@ -125,38 +83,36 @@ impl Sessions {
             endpoint
                 .sessions
                 .retain_mut(|session| session.is_usable() && !session.is_idle_at(now));
+            if endpoint.opening.is_none() {
+                // Whoever waited for it has left.
+                endpoint.http1 = None;
+            }
             !endpoint.sessions.is_empty() || endpoint.opening.is_some()
         });
     }
 }
 
-/// Room for a stream to `endpoint`, on a connection there is or a new one.
+/// Room for a stream, on a connection there is or a new one; not on the one that `refused`.
 ///
 /// # Errors
 /// When none can be opened.
-pub(super) async fn stream(
-    pool: &Rc<Pool>,
-    worker: usize,
-    cluster: &Arc<Cluster>,
-    endpoint: SocketAddr,
-) -> Result<Stream, UpstreamError> {
+pub(super) async fn stream(to: To<'_>, refused: Option<&Rc<State>>) -> Result<Room, UpstreamError> {
     let mut waited = false;
     // Each connection that is opened has room for someone, so the wait ends.
     loop {
         let mut opening = {
-            let mut all = pool.http2.by_endpoint.borrow_mut();
-            let known = all.entry(key(cluster, endpoint)).or_default();
+            let mut all = to.pool.http2.by_endpoint.borrow_mut();
+            let known = all.entry(to.key()).or_default();
             known.sessions.retain_mut(Session::is_usable);
-            if let Some(stream) = known.sessions.iter_mut().find_map(Session::reserve) {
+            let others = known.sessions.iter_mut();
+            let mut others = others.filter(|one| !refused.is_some_and(|state| one.is(state)));
+            if let Some(stream) = others.find_map(Session::reserve) {
                 if !waited {
-                    cluster.counters.shard(worker).reused.increment();
+                    to.cluster.counters.shard(to.worker).reused.increment();
                 }
-                return Ok(stream);
+                return Ok(Room::Stream(stream));
             }
-            known
-                .opening
-                .get_or_insert_with(|| begin(pool, worker, cluster, endpoint))
-                .clone()
+            known.opening.get_or_insert_with(|| begin(to)).clone()
         };
         waited = true;
         let outcome = opening.wait_for(Option::is_some).await;
@@ -164,37 +120,73 @@ pub(super) async fn stream(
             |_| Some(Err(Why::Broken("connecting was given up".into()))),
             |outcome| outcome.clone(),
         );
-        if let Some(Err(why)) = outcome {
-            return Err(match why {
-                Why::TimedOut => UpstreamError::ConnectTimeout(endpoint),
-                Why::Refused(kind, text) => {
-                    UpstreamError::Connect(endpoint, io::Error::new(kind, text))
-                }
-                Why::Tls(error) => UpstreamError::Tls(endpoint, error),
-                Why::Broken(text) => UpstreamError::Broken(endpoint, text),
-            });
+        match outcome {
+            Some(Ok(Spoken::Http1)) => {
+                let mut all = to.pool.http2.by_endpoint.borrow_mut();
+                let known = all.get_mut(&to.key());
+                return Ok(Room::Http1(known.and_then(|known| known.http1.take())));
+            }
+            Some(Err(why)) => return Err(why.of(to)),
+            Some(Ok(Spoken::Http2)) | None => {}
         }
     }
 }
 
+impl Why {
+    fn of(self, to: To<'_>) -> UpstreamError {
+        match self {
+            Self::TimedOut => UpstreamError::ConnectTimeout(to.endpoint),
+            Self::Refused(kind, text) => {
+                UpstreamError::Connect(to.endpoint, io::Error::new(kind, text))
+            }
+            Self::Tls(error) => UpstreamError::Tls(to.endpoint, error),
+            Self::Broken(text) => UpstreamError::Broken(to.endpoint, text),
+        }
+    }
+}
+
+/// Begins HTTP/2 on a connection that was opened for it, for all requests to come.
+///
+/// # Errors
+/// When the endpoint does not.
+pub(in crate::upstream) async fn adopt(
+    to: To<'_>,
+    io: upstream::Stream,
+) -> Result<(), UpstreamError> {
+    let session = greeted(to, io).await.map_err(|why| why.of(to))?;
+    to.cluster.counters.shard(to.worker).connections.increment();
+    let mut all = to.pool.http2.by_endpoint.borrow_mut();
+    all.entry(to.key()).or_default().sessions.push(session);
+    Ok(())
+}
+
 /// Opens a connection for all who wait for one, in a task of its own: whoever was first may leave.
-fn begin(
-    pool: &Rc<Pool>,
-    worker: usize,
-    cluster: &Arc<Cluster>,
-    endpoint: SocketAddr,
-) -> watch::Receiver<Outcome> {
+fn begin(to: To<'_>) -> watch::Receiver<Outcome> {
     let (tell, outcome) = watch::channel(None);
-    let (pool, cluster) = (pool.clone(), cluster.clone());
+    let (pool, cluster): (Rc<Pool>, _) = (to.pool.clone(), Arc::clone(to.cluster));
+    let (worker, endpoint) = (to.worker, to.endpoint);
     tokio::task::spawn_local(async move {
-        let opened = open(&cluster, worker, endpoint).await;
+        let to = To {
+            worker,
+            pool: &pool,
+            cluster: &cluster,
+            endpoint,
+        };
+        let opened = open(to).await;
         let outcome = {
             let mut all = pool.http2.by_endpoint.borrow_mut();
-            let known = all.entry(key(&cluster, endpoint)).or_default();
+            let known = all.entry(to.key()).or_default();
             known.opening = None;
-            opened.map(|session| {
-                cluster.counters.shard(worker).connections.increment();
-                known.sessions.push(session);
+            opened.map(|opened| match opened {
+                Opened::Http2(session) => {
+                    cluster.counters.shard(worker).connections.increment();
+                    known.sessions.push(session);
+                    Spoken::Http2
+                }
+                Opened::Http1(stream) => {
+                    known.http1 = Some(stream);
+                    Spoken::Http1
+                }
             })
         };
         // Those who waited may all have left.
@@ -203,18 +195,13 @@ fn begin(
     outcome
 }
 
-/// What tells its connections from those made under other settings of TLS.
-fn key(cluster: &Cluster, endpoint: SocketAddr) -> Key {
-    (endpoint, cluster.tls.as_ref().map(|tls| tls.identity))
-}
-
-async fn open(cluster: &Cluster, worker: usize, endpoint: SocketAddr) -> Result<Session, Why> {
+async fn open(to: To<'_>) -> Result<Opened, Why> {
     // Not asked: a cluster that is told of clients is none that speaks HTTP/2.
     let whoever = || Addresses {
-        source: endpoint,
-        destination: endpoint,
+        source: to.endpoint,
+        destination: to.endpoint,
     };
-    let io = connect(cluster, worker, endpoint, whoever)
+    let io = connect(to.cluster, to.worker, to.endpoint, Speak::Http, whoever)
         .await
         .map_err(|error| match error {
             UpstreamError::ConnectTimeout(_) => Why::TimedOut,
@@ -222,82 +209,20 @@ async fn open(cluster: &Cluster, worker: usize, endpoint: SocketAddr) -> Result<
             UpstreamError::Tls(_, error) => Why::Tls(error),
             error => Why::Broken(error.to_string()),
         })?;
-    let greeting = greet(io, cluster.idle_timeout);
-    let greeted = tokio::time::timeout(cluster.connect_timeout, greeting).await;
+    if to.cluster.protocol == UpstreamProtocol::Auto {
+        let http2 = io.agreed_on_http2();
+        to.pool.choices.note(to.key(), http2);
+        if !http2 {
+            return Ok(Opened::Http1(io));
+        }
+    }
+    Ok(Opened::Http2(greeted(to, io).await?))
+}
+
+async fn greeted(to: To<'_>, io: upstream::Stream) -> Result<Session, Why> {
+    let greeting = greet(io, to.cluster.idle_timeout);
+    let greeted = tokio::time::timeout(to.cluster.connect_timeout, greeting).await;
     greeted
         .map_err(|_| Why::TimedOut)?
         .map_err(|error| Why::Broken(error.to_string()))
-}
-
-/// Begins HTTP/2 on a connection, up to the upstream's settings: they say how many streams it
-/// takes.
-async fn greet<I>(io: I, idle_timeout: Duration) -> Result<Session, BoxError>
-where
-    I: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    let (send, mut connection) = h2::client::Builder::new()
-        .enable_push(false)
-        .initial_window_size(WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(64 * 1024)
-        .max_send_buffer_size(64 * 1024)
-        .initial_max_send_streams(0)
-        .handshake(io)
-        .await?;
-    poll_fn(|cx| {
-        if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
-            let early = io::Error::from(io::ErrorKind::UnexpectedEof);
-            return Poll::Ready(ended.map_err(BoxError::from).and(Err(early.into())));
-        }
-        if connection.max_concurrent_send_streams() == 0 {
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(()))
-    })
-    .await?;
-    let state = Rc::new(State {
-        open: Cell::new(0),
-        idle_since: Cell::new(Instant::now()),
-        closed: Cell::new(false),
-    });
-    tokio::task::spawn_local(drive(connection, state.clone()));
-    Ok(Session {
-        send,
-        state,
-        idle_timeout,
-    })
-}
-
-/// Runs a connection to its end, which comes early where the upstream does not answer a ping.
-async fn drive<I>(mut connection: Connection<I, Bytes>, state: Rc<State>)
-where
-    I: AsyncRead + AsyncWrite + Unpin,
-{
-    let ping = connection.ping_pong();
-    tokio::select! {
-        ended = connection => {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "an upstream connection ended in an error");
-            }
-        }
-        () = silence(ping, &state) => tracing::debug!("an upstream connection has died"),
-    }
-    state.closed.set(true);
-}
-
-/// Waits until a ping is not answered.
-async fn silence(ping: Option<PingPong>, state: &State) {
-    let Some(mut ping) = ping else {
-        return std::future::pending().await;
-    };
-    loop {
-        tokio::time::sleep(PING).await;
-        if state.open.get() == 0 {
-            continue;
-        }
-        let answered = tokio::time::timeout(PONG, ping.ping(Ping::opaque())).await;
-        if !matches!(answered, Ok(Ok(_))) {
-            return;
-        }
-    }
 }
