@@ -116,3 +116,48 @@ impl Failure {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io, net::SocketAddr};
+
+    use super::*;
+    use crate::{http::grpc, tls::HandshakeError};
+
+    #[test]
+    fn every_failure_is_on_the_page_as_it_is() {
+        let page = include_str!("../../../docs/responses.md");
+        let at = SocketAddr::from(([127, 0, 0, 1], 1));
+        let broken = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        for failure in [
+            Failure::BodyTooLarge,
+            Failure::HeadTooLarge,
+            Failure::UriTooLong,
+            Failure::Overloaded,
+            Failure::MethodNotAllowed("CONNECT is not allowed here: no route takes it"),
+            Failure::MethodNotAllowed("method not allowed"),
+            Failure::NoRoute,
+            Failure::NoEndpoint,
+            Failure::Upstream(UpstreamError::Connect(at, broken())),
+            Failure::Upstream(UpstreamError::ConnectTimeout(at)),
+            Failure::Upstream(UpstreamError::Tls(at, HandshakeError::timeout())),
+            Failure::Upstream(UpstreamError::Broken(at, "why".into())),
+            Failure::Upstream(UpstreamError::Unprocessed(at)),
+            Failure::Upstream(UpstreamError::NoUpgrade(at)),
+            Failure::Timeout(Expired::Total),
+        ] {
+            let number = grpc::response(&failure).headers()["grpc-status"].clone();
+            let name = match number.to_str().unwrap() {
+                "2" => "UNKNOWN",
+                "4" => "DEADLINE_EXCEEDED",
+                "8" => "RESOURCE_EXHAUSTED",
+                "12" => "UNIMPLEMENTED",
+                "14" => "UNAVAILABLE",
+                other => other,
+            };
+            let status = failure.status().as_u16();
+            let row = format!("| `{}` | {status} | `{name}` |\n", failure.text());
+            assert!(page.contains(&row), "{row}");
+        }
+    }
+}

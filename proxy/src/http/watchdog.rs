@@ -208,7 +208,10 @@ mod tests {
         assert_eq!((sent, start.elapsed()), (Some(()), 5 * SECOND));
         let kept = Rc::new(RefCell::new(Watchdog::new(Some(SECOND), None)));
         overdue.watch(&kept);
-        assert_eq!(overdue.end(std::future::pending::<()>()).await, None);
+        assert_eq!(
+            overdue.clone().end(std::future::pending::<()>()).await,
+            None
+        );
         assert_eq!(start.elapsed(), 6 * SECOND);
         let allowed = overdue.allow(3 * SECOND);
         assert_eq!(overdue.end(std::future::pending::<()>()).await, None);

@@ -8,6 +8,7 @@
 )]
 
 mod atomicity;
+mod auto;
 mod cli;
 mod client_certificates;
 mod clusters;

@@ -1,39 +1,23 @@
 //! The configuration of `docs/tls.md` does what the page says.
 
-use std::{fs, path::Path};
+use std::fs;
 
-use crate::support::{Authority, Nginx, Proxy};
-
-/// The YAML of the page, with these texts in place of what stands for them.
-fn configuration(texts: &[(&str, &str)]) -> String {
-    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let page = fs::read_to_string(root.join("docs/tls.md")).expect("the page");
-    let (_, rest) = page.split_once("```yaml\n").expect("YAML");
-    let (yaml, _) = rest.split_once("```").expect("its end");
-    let mut filled = String::new();
-    for line in yaml.lines() {
-        let indent = &line[..line.len() - line.trim_start().len()];
-        let text = texts.iter().find(|(name, _)| line.trim() == *name);
-        for line in text.map_or(line.trim_start(), |(_, text)| text).lines() {
-            filled += &format!("{indent}{line}\n");
-        }
-    }
-    filled
-}
+use crate::support::{Authority, Nginx, Proxy, page_with_texts};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_configuration_of_the_page_serves() {
     let (ca, internal) = (Authority::new("Test CA"), Authority::new("Internal CA"));
     let nginx = Nginx::asking(&internal.issue(&["shop.internal"]), &internal).await;
     let (api, edge) = (ca.issue(&["api.example.com"]), internal.issue(&["edge"]));
-    let text = configuration(&[
+    let texts = [
         ("<chain of api.example.com>", &api.chain),
         ("<key of api.example.com>", &api.key),
         ("<authority of the clients>", &ca.pem),
         ("<authority of the upstreams>", &internal.pem),
         ("<chain of the proxy>", &edge.chain),
         ("<key of the proxy>", &edge.key),
-    ]);
+    ];
+    let text = page_with_texts("tls.md", &texts);
     let text = text
         .replace("0.0.0.0:8443", "127.0.0.1:0")
         .replace("10.0.0.1:8443", &nginx.address.to_string());

@@ -15,8 +15,32 @@ use super::{Authority, certificates::Issued, eventually};
 pub struct Nginx {
     /// Where it listens.
     pub address: SocketAddr,
-    _child: Child,
-    _folder: TempDir,
+    child: Child,
+    folder: TempDir,
+}
+
+fn start(folder: &TempDir) -> Child {
+    Command::new("nginx")
+        .args(["-e", "stderr", "-c"])
+        .arg(folder.path().join("nginx.conf"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("nginx is installed")
+}
+
+/// Whether it listens in the end: it ends itself where it cannot.
+async fn listens(child: &mut Child, address: SocketAddr) -> bool {
+    eventually("nginx listens", async || {
+        if child.try_wait().expect("a process").is_some() {
+            return Some(false);
+        }
+        let connected = TcpStream::connect(address).await;
+        connected.is_ok().then_some(true)
+    })
+    .await
 }
 
 impl Nginx {
@@ -60,30 +84,29 @@ impl Nginx {
                     }}
                 }}"#
             );
-            let file = write("nginx.conf", &configuration);
-            let mut child = Command::new("nginx")
-                .args(["-e", "stderr", "-c", &file])
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .kill_on_drop(true)
-                .spawn()
-                .expect("nginx is installed");
-            let listening = eventually("nginx listens", async || {
-                if child.try_wait().expect("a process").is_some() {
-                    return Some(false);
-                }
-                let connected = TcpStream::connect(address).await;
-                connected.is_ok().then_some(true)
-            });
-            if listening.await {
+            write("nginx.conf", &configuration);
+            let mut child = start(&folder);
+            if listens(&mut child, address).await {
                 return Self {
                     address,
-                    _child: child,
-                    _folder: folder,
+                    child,
+                    folder,
                 };
             }
         }
+    }
+
+    /// Has it end, and another listen in its place that chooses HTTP/2, or HTTP/1.1 only.
+    pub async fn restart(&mut self, http2: bool) {
+        self.child.kill().await.expect("it ends");
+        let file = self.folder.path().join("nginx.conf");
+        let before = fs::read_to_string(&file).expect("its configuration");
+        let plain = format!("listen {} ssl;", self.address);
+        let with = format!("listen {} ssl http2;", self.address);
+        let (from, to) = if http2 { (plain, with) } else { (with, plain) };
+        fs::write(&file, before.replace(&from, &to)).expect("written");
+        self.child = start(&self.folder);
+        assert!(listens(&mut self.child, self.address).await);
     }
 
     /// One that asks clients for a certificate of `authority`.

@@ -27,3 +27,20 @@ pub async fn apply_page(server: &Server, page: &str, places: &[(&str, SocketAddr
     let applied = fleetway(server.rest, &["apply", "-f", file, "--wait"]).await;
     assert_eq!(applied.0, 0, "{applied:?}");
 }
+
+/// The first YAML of a page, with these texts, of many lines each, in place of what stands for them.
+pub fn page_with_texts(page: &str, texts: &[(&str, &String)]) -> String {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs")).join(page);
+    let page = fs::read_to_string(path).expect("the page");
+    let (_, rest) = page.split_once("```yaml\n").expect("YAML");
+    let (yaml, _) = rest.split_once("```").expect("its end");
+    let mut filled = String::new();
+    for line in yaml.lines() {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let text = texts.iter().find(|(name, _)| line.trim() == *name);
+        for line in text.map_or(line.trim_start(), |(_, text)| text).lines() {
+            filled += &format!("{indent}{line}\n");
+        }
+    }
+    filled
+}
