@@ -72,6 +72,39 @@ async fn websocket_works_as_the_page_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn websocket_goes_over_http2_between_two_proxies() {
+    let peer = Peer::python("websocket_server.py", &[]).await;
+    let of = async |upstream: std::net::SocketAddr, protocol: &str| {
+        let mut cluster = documents::cluster("up", upstream);
+        cluster["protocol"] = protocol.into();
+        let all = [
+            documents::listener("web"),
+            cluster,
+            documents::forward("default", "/", "up"),
+        ];
+        let texts = all.map(|document| document.to_string());
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("all.yaml"), texts.join("\n---\n")).expect("written");
+        let proxy = Proxy::of_folder(folder.path()).await;
+        let web = proxy.listener("web").await;
+        (folder, proxy, web)
+    };
+    let (_inner_folder, _inner, inner) = of(peer.address, "HTTP1").await;
+    let (_outer_folder, outer, web) = of(inner, "HTTP2").await;
+    for _ in 0..2 {
+        let said = run_python("websocket_client.py", &[&format!("ws://{web}/chat")]).await;
+        assert_eq!(said, "all was said back\n");
+    }
+    eventually("both tunnels are counted as ended", async || {
+        let (_, metrics) = outer.page("/metrics").await;
+        let all = metrics.contains("fleetway_listener_tunnels_total{listener=\"web\"} 2");
+        let none = metrics.contains("fleetway_listener_tunnels_active{listener=\"web\"} 0");
+        (all && none).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_follows_an_upgrade_reaches_the_upstream_after_its_101_only() {
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let (_server, _proxy, web) = proxy(socket.local_addr().expect("an address")).await;
