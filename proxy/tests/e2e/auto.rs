@@ -4,7 +4,7 @@ use std::fs;
 
 use tokio::net::TcpStream;
 
-use crate::support::{Authority, Nginx, Proxy, ask, eventually, page_with_texts};
+use crate::support::{Authority, Nginx, Proxy, ask, eventually, exchange, page_with_texts};
 
 /// Says in which version of HTTP it was asked, and for which upgrade.
 const SAYS: &str = r#"location /said { return 200 "$server_protocol $http_upgrade"; }"#;
@@ -97,4 +97,19 @@ async fn an_upgrade_has_a_connection_of_http1() {
         assert_eq!(answer, (200, "HTTP/1.1 websocket".to_owned()));
         assert_eq!(ask(&mut stream, GET).await, (200, "HTTP/2.0 ".to_owned()));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_passed_on_byte_by_byte_is_not_made_http2() {
+    let ca = Authority::new("Test CA");
+    let mut nginx = Nginx::showing(&ca.issue(&["shop.internal"]), SAYS).await;
+    nginx.restart(true).await;
+    let (folder, proxy, _) = proxy(&ca, &nginx).await;
+    let listener =
+        "{kind: Listener, name: bytes, address: '127.0.0.1:0', tcp: {clusters: [{name: shop}]}}\n";
+    fs::write(folder.path().join("bytes.yaml"), listener).expect("written");
+    let bytes = proxy.listener("bytes").await;
+    let closing = GET.replace("host", "connection: close\r\nhost");
+    let said = exchange(bytes, &closing).await;
+    assert!(said.ends_with("\r\n\r\nHTTP/1.1 "), "{said}");
 }
