@@ -48,6 +48,8 @@ impl Subject {
             listener,
             documents::cluster("echo", echo.address),
             route,
+            // For the others, with the clocks that are there by default.
+            documents::forward("others", "/others", "echo"),
             documents::respond("fixed", "/fixed", "fixed"),
         ];
         server.client().commit_live(&all, 1).await;
@@ -159,7 +161,7 @@ impl Bystanders {
             let (count, fail) = (served.clone(), failed.clone());
             tasks.push(tokio::spawn(async move {
                 let broken = Broken(fail);
-                let request = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+                let request = "GET /others HTTP/1.1\r\nhost: x\r\n\r\n";
                 while ask(&mut stream, request).await.0 == 200 {
                     count.fetch_add(1, Relaxed);
                 }
