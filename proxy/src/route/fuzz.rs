@@ -101,7 +101,8 @@ fn redirected(route: &Route, authority: &str, path: &PathAndQuery) {
         let Ok(location) = location(redirect, &route.path, origin) else {
             continue;
         };
-        let location = location.to_str().unwrap_or_default();
+        // A query stays as it came, beyond ASCII too.
+        let location = str::from_utf8(location.as_bytes()).expect("made of text");
         let path = if authority.is_empty() {
             location
         } else {
