@@ -42,8 +42,10 @@ const SETTINGS_ACK: u64 = 9;
 const IDLE_BURST: u64 = 10_000 * FRAME;
 const IDLE_PER_SECOND: u64 = 100 * FRAME;
 /// How many streams may be reset at once, and by the second.
-const RESETS_BURST: u64 = 1000;
-const RESETS_PER_SECOND: u64 = 100;
+const RESETS_BURST: u64 = 1000 * RESET;
+const RESETS_PER_SECOND: u64 = 100 * RESET;
+/// What a reset costs: a client that was answered before may give up what it does not need.
+const RESET: u64 = 64;
 /// The CONTINUATION frames of a header block that is no longer than a frame.
 const CONTINUATIONS: u32 = 5;
 /// The largest frame that is taken (RFC 9113 section 4.2).
@@ -281,7 +283,7 @@ impl Tally {
                 return Ok(());
             }
             kind::RST_STREAM => {
-                let paid = self.resets.spend(1, now);
+                let paid = self.resets.spend(RESET, now);
                 return paid.then_some(()).ok_or(Flood::Resets);
             }
             kind::SETTINGS => {
@@ -309,5 +311,6 @@ impl Tally {
         let answers = bytes.min(self.answers);
         self.answers -= answers;
         self.idle.earn(bytes - answers);
+        self.resets.earn(bytes - answers);
     }
 }

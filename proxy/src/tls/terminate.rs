@@ -82,6 +82,8 @@ impl Terminate {
             config.alpn_protocols = settings.alpn.iter().map(|one| one.id().to_vec()).collect();
         }
         config.ticketer = ticketer;
+        // Clients often put the suite first that costs both ends most.
+        config.ignore_client_order = true;
         Ok(Self {
             config: Arc::new(config),
             handshake_timeout: settings.handshake_timeout,

@@ -113,6 +113,18 @@ fn what_a_download_of_the_smallest_messages_is_answered_with_is_no_flood() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_may_give_up_streams_as_it_is_answered_on_others() {
+    let mut tally = tally();
+    let reset = frame(kind::RST_STREAM, 0, 1, &[0; 4]);
+    for _ in 0..10_000 {
+        // The smallest response there is: a head of a few fields.
+        tally.sent(64);
+        tally.received(&reset, Instant::now).unwrap();
+    }
+    assert_eq!(taken(&mut tally, &reset, 2000), (999, Some(Flood::Resets)));
+}
+
 #[test]
 fn answers_to_a_flood_do_not_pay_for_it() {
     let mut tally = tally();
