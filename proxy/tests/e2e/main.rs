@@ -36,3 +36,4 @@ mod tls;
 mod tls_page;
 mod upgrades;
 mod upstream_tls;
+mod volume;
