@@ -1,6 +1,9 @@
 //! HTTP/1.1 on a connection by our own codec, HTTP/2 by hyper's connection-level interface.
 
-use std::{convert::Infallible, error::Error, future::Future, pin::pin, rc::Rc, time::Duration};
+use std::{
+    cell::OnceCell, convert::Infallible, error::Error, future::Future, pin::pin, rc::Rc,
+    time::Duration,
+};
 
 use fleetway_api::HttpListener;
 use http::Request;
@@ -42,6 +45,11 @@ impl Drains {
 
 /// The most bytes of a response that wait in a stream of a client that does not read.
 const UNSENT_MAX: usize = 64 * 1024;
+
+/// How much of a request's body may come before it is passed on, and the same for all of a
+/// connection: some that an upstream does not read leave room for the others.
+const WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 16 * WINDOW;
 
 /// How often a client with streams open is asked whether it is still there.
 const PING: Duration = Duration::from_secs(30);
@@ -157,7 +165,7 @@ async fn http2<W: Side + 'static>(
             let response = match tunnel {
                 None => response,
                 Some((asked, open)) => {
-                    let line = STREAM.try_with(|stream| stream.line.clone());
+                    let line = STREAM.try_with(|stream| stream.line());
                     asked.settle(response, connection, open, line.unwrap_or_default())
                 }
             };
@@ -174,6 +182,8 @@ async fn http2<W: Side + 'static>(
             .keep_alive_interval(PING)
             .max_concurrent_streams(limits.concurrent_streams)
             .max_header_list_size(limits.header_bytes)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .enable_connect_protocol()
             .max_send_buf_size(UNSENT_MAX)
             .serve_connection(TokioIo::new(io), service)
@@ -234,16 +244,22 @@ fn size(number: u32) -> usize {
 
 tokio::task_local! {
     /// What belongs to the stream whose task this is.
-    static STREAM: OfStream;
+    static STREAM: Rc<OfStream>;
 }
 
 /// What belongs to a stream.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 struct OfStream {
     /// Its clocks.
     overdue: Overdue,
     /// What sends, once it is a tunnel.
-    line: Line,
+    line: OnceCell<Line>,
+}
+
+impl OfStream {
+    fn line(&self) -> Line {
+        self.line.get_or_init(Line::default).clone()
+    }
 }
 
 /// Runs a connection's streams on the worker the connection lives on. One that the client does
@@ -256,12 +272,12 @@ where
     F::Output: 'static,
 {
     fn execute(&self, future: F) {
-        if let Ok(line) = STREAM.try_with(|stream| stream.line.clone()) {
+        if let Ok(line) = STREAM.try_with(|stream| stream.line()) {
             // What a stream starts is what sends in its tunnel.
             tokio::task::spawn_local(async move { line.run(future).await });
             return;
         }
-        let of_stream = OfStream::default();
+        let of_stream = Rc::<OfStream>::default();
         let overdue = of_stream.overdue.clone();
         let stream = STREAM.scope(of_stream, future);
         tokio::task::spawn_local(overdue.end(stream));

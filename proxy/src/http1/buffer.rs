@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 /// The size of a fresh read buffer, and of the first read.
 const READ_INITIAL: usize = 16 * 1024;
 /// The largest read; reads grow towards it while they come back full.
-const READ_MAX: usize = 64 * 1024;
+const READ_MAX: usize = 256 * 1024;
 /// A body frame up to this size is copied behind what is queued; a larger one is queued as it is.
 const COPY_MAX: usize = 4 * 1024;
 /// What a write buffer starts with.

@@ -33,7 +33,7 @@ use crate::http1::body::Encoder;
 use upload::{Upload, UploadError};
 
 /// The most interim responses to one request.
-const MAX_INTERIM: u32 = 64;
+pub(crate) const MAX_INTERIM: u32 = 64;
 
 /// How upstream connections are used.
 #[derive(Debug, Clone)]

@@ -29,6 +29,7 @@ mod switched;
 pub(crate) mod websocket;
 
 pub use body::{BodyError, LengthMismatch};
+pub(crate) use client::MAX_INTERIM;
 pub use client::{ClientConfig, Connection, Hooks, ResponseBody, SendError, SendErrorKind};
 pub use drain::{Drain, DrainWatch};
 pub(crate) use head::is_host;

@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, client::ResponseFuture};
-use http::{HeaderValue, Request, Response, Uri, header, request::Parts, uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header, request::Parts, uri};
 use http_body::Body;
 
 pub use body::Http2Body;
@@ -26,6 +26,7 @@ pub use tunnel::Http2Tunnel;
 
 use self::{session::Stream, sessions::Room, tunnel::Upgrade, upload::Upload};
 use super::{BoxError, Notify, To, UpstreamBody, UpstreamError};
+use crate::http1::MAX_INTERIM;
 
 /// How often a request is tried, over as many connections.
 const ATTEMPTS: usize = 5;
@@ -177,11 +178,14 @@ where
         Err(error) => return Err(Failed::Upstream(error, Some(body))),
     };
     let mut upload = Upload::new(sending, body, ended);
+    let mut interims = 0;
     let answered = poll_fn(|cx| {
         if let Poll::Ready(Err(error)) = upload.poll(cx) {
             return Poll::Ready(Err(Failed::Body(error)));
         }
-        poll_interim(&mut response, cx, notify);
+        if let Err(error) = poll_interim(&mut response, cx, &mut interims, notify) {
+            return Poll::Ready(Err(Failed::Upstream(error, None)));
+        }
         Pin::new(&mut response)
             .poll(cx)
             .map_err(|error| Failed::Upstream(error, None))
@@ -197,8 +201,23 @@ where
     }
 }
 
-fn poll_interim<N: Notify>(response: &mut ResponseFuture, cx: &mut Context<'_>, notify: &N) {
+/// Passes interim responses on, as many as over HTTP/1.
+fn poll_interim<N: Notify>(
+    response: &mut ResponseFuture,
+    cx: &mut Context<'_>,
+    before: &mut u32,
+    notify: &N,
+) -> Result<(), h2::Error> {
     while let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
+        *before += 1;
+        if interim.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // There is none in HTTP/2 (RFC 9113 section 8.6).
+            return Err(h2::Reason::PROTOCOL_ERROR.into());
+        }
+        if *before > MAX_INTERIM {
+            return Err(h2::Reason::ENHANCE_YOUR_CALM.into());
+        }
         notify.interim(interim.status(), interim.headers());
     }
+    Ok(())
 }

@@ -245,24 +245,9 @@ fn is_ip_literal(address: &[u8]) -> bool {
     address.parse::<std::net::Ipv6Addr>().is_ok()
 }
 
+/// Without percent-encoding, which no name in the DNS has and not every part of the way takes.
 fn is_reg_name(name: &[u8]) -> bool {
-    if name.is_empty() {
-        return false;
-    }
-    let mut bytes = name.iter();
-    while let Some(byte) = bytes.next() {
-        let valid = match byte {
-            b'%' => {
-                bytes.next().is_some_and(u8::is_ascii_hexdigit)
-                    && bytes.next().is_some_and(u8::is_ascii_hexdigit)
-            }
-            byte => is_reg_byte(*byte),
-        };
-        if !valid {
-            return false;
-        }
-    }
-    true
+    !name.is_empty() && name.iter().all(|byte| is_reg_byte(*byte))
 }
 
 /// `unreserved / sub-delims` (RFC 3986 section 2).
@@ -313,4 +298,25 @@ fn framing(scan: &FieldScan, method: &Method, version: Version) -> Result<Framin
         return Err(HeadError::Malformed("CONNECT with content"));
     }
     Ok(framing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_a_host_here_is_an_authority_everywhere() {
+        for byte in 0..=u8::MAX {
+            for host in [
+                &[b'a', byte, b'b'][..],
+                &[byte],
+                &[b'a', byte],
+                b"[v1.a]",
+                b"[::1]:80",
+            ] {
+                let known = http::uri::Authority::try_from(host);
+                assert!(!is_host(host) || known.is_ok(), "{}", host.escape_ascii());
+            }
+        }
+    }
 }

@@ -9,6 +9,7 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const REFUSED_STREAM: u32 = 7;
 const MAX_CONCURRENT_STREAMS: u16 = 3;
 
@@ -241,4 +242,51 @@ async fn a_connection_without_a_request_is_closed_after_the_clusters_time() {
         said_so |= frame.kind == GOAWAY;
     }
     assert!(said_so, "it says GOAWAY before it ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn interim_responses_without_end_are_no_response() {
+    // Literals without indexing of `:status`, which has index 8 (RFC 7541 appendix A).
+    for (interims, status) in [
+        (64, &b"\x08\x03103"[..]),
+        (65, b"\x08\x03103"),
+        (1, b"\x08\x03101"),
+    ] {
+        let (_runtime, at, socket) = started("").await;
+        let asked = asking(at);
+        let mut peer = Peer::accept(&socket, &[]).await;
+        let stream = peer.request().await;
+        for _ in 0..interims {
+            peer.send(HEADERS, 4, stream, status).await;
+        }
+        if interims == 64 {
+            peer.answer(stream, OK).await;
+            assert!(asked.await.unwrap().contains("HTTP/1.1 200 "));
+        } else {
+            let answer = asked.await.unwrap();
+            assert!(answer.contains("HTTP/1.1 502 "), "{answer}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn responses_nobody_reads_leave_the_connection_to_the_others() {
+    let (_runtime, at, socket) = started("").await;
+    let asked = asking(at);
+    let mut peer = Peer::accept(&socket, &[]).await;
+    let mut window = 65_535_u32;
+    let stream = loop {
+        let frame = peer.frame().await.expect("the connection goes on");
+        match (frame.kind, frame.stream) {
+            (WINDOW_UPDATE, 0) => {
+                window += u32::from_be_bytes(frame.payload[..4].try_into().unwrap());
+            }
+            (HEADERS, stream) => break stream,
+            _ => {}
+        }
+    };
+    // Each response has a window of its own; all of them together have no less than they need.
+    assert_eq!(window, (1 << 31) - 1);
+    peer.answer(stream, OK).await;
+    is(&asked.await.unwrap(), 200);
 }

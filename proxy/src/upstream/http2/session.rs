@@ -26,10 +26,11 @@ use crate::upstream::BoxError;
 const PING: Duration = Duration::from_secs(30);
 /// How long it has for its answer.
 const PONG: Duration = Duration::from_secs(10);
-/// How much of a response may come before it is read.
+/// How much of a response may come before it is read: what a response that nobody reads holds.
 const WINDOW: u32 = 256 * 1024;
-/// The same for all responses of a connection.
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The same for all responses of a connection: the most there is (RFC 9113 section 6.9.1). Were it
+/// less, a few clients that do not read would keep the bytes of all others from coming.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
 /// One connection.
 #[derive(Debug)]

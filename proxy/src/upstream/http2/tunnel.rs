@@ -73,8 +73,11 @@ where
     let request = request(&upgrade, parts, to.cluster.tls.is_some());
     let request = request.ok_or(UpstreamError::NoUpgrade(to.endpoint))?;
     let (mut response, mut sending) = stream.send.send_request(request, false).map_err(broken)?;
+    let mut interims = 0;
     let answered = poll_fn(|cx| {
-        poll_interim(&mut response, cx, notify);
+        if let Err(error) = poll_interim(&mut response, cx, &mut interims, notify) {
+            return Poll::Ready(Err(error));
+        }
         Pin::new(&mut response).poll(cx)
     });
     let (mut head, receiving) = answered.await.map_err(broken)?.into_parts();

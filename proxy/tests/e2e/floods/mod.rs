@@ -48,14 +48,16 @@ impl Subject {
             listener,
             documents::cluster("echo", echo.address),
             route,
-            // For the others, with the clocks that are there by default.
+            // For the others, with the clocks that are there by default: a machine with much to do
+            // is not to make them late.
+            documents::listener("calm"),
             documents::forward("others", "/others", "echo"),
             documents::respond("fixed", "/fixed", "fixed"),
         ];
         server.client().commit_live(&all, 1).await;
         let web = proxy.listener("web").await;
         Self {
-            others: Bystanders::start(web).await,
+            others: Bystanders::start(proxy.listener("calm").await).await,
             web,
             proxy,
             _server: server,

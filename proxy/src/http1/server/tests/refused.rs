@@ -203,6 +203,7 @@ const REFUSED: &[(u16, &str)] = &[
         (400, "GET / HTTP/1.1\r\nHost: [::g]\r\n\r\n"),
         (400, "GET / HTTP/1.1\r\nHost: [::1]a\r\n\r\n"),
         (400, "GET / HTTP/1.1\r\nHost: a%zz\r\n\r\n"),
+        (400, "GET / HTTP/1.1\r\nHost: a%41b\r\n\r\n"),
         (400, "GET / HTTP/1.1\r\nHost: :80\r\n\r\n"),
         (400, "GET / HTTP/1.1\r\nHost: \u{e9}\r\n\r\n"),
     ];
