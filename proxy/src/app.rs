@@ -13,7 +13,7 @@ use std::{
 use anyhow::Context as _;
 use sd_notify::NotifyState;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,8 @@ pub struct Signals<S> {
 
 /// How long a new process may take until it serves what this one does.
 const SUCCESSION: Duration = Duration::from_secs(60);
+/// How long to wait until a state folder that is not to be had is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Runs a proxy until it is to stop or another process has taken over, then lets what is in flight
 /// finish. `program` is what another process is started from.
@@ -57,7 +59,9 @@ pub async fn run(
     let duplicate = socket.as_fd().try_clone_to_owned()?;
     let workers = config.worker_count();
     let runtime = Arc::new(Runtime::start_with(workers, legacy.sockets)?);
-    tracing::info!(admin = %address, workers, "started");
+    // Two processes can have one log while one hands over to the other.
+    let pid = std::process::id();
+    tracing::info!(pid, admin = %address, workers, "started");
 
     let (draining, ended) = (CancellationToken::new(), CancellationToken::new());
     let status = Status::new();
@@ -81,21 +85,22 @@ pub async fn run(
         runtime: runtime.clone(),
         status,
         admin: (address, duplicate),
+        state: config.state.clone(),
     };
-    let mut following = serving.follow(state);
+    let mut following = serving.follow(Ok(state));
     let Signals { stop, mut upgrade } = signals;
     let mut stop = pin!(stop);
     let outcome = loop {
         tokio::select! {
             () = stop.as_mut() => {
-                tracing::info!("stopping: finishing what is in flight");
+                tracing::info!(pid, "stopping: finishing what is in flight");
                 notify(&[NotifyState::Stopping]);
                 draining.cancel();
                 let drain = runtime.drain(config.drain_timeout);
                 break tokio::join!(following.end(), drain).0;
             }
             Some(()) = upgrade.recv() => {
-                tracing::info!(program = %program.display(), "a new process is to take over");
+                tracing::info!(pid, program = %program.display(), "a new process is to take over");
                 // Of two with one name only one can follow the servers, and have the state folder.
                 let outcome = following.end().await;
                 if outcome.is_err() {
@@ -103,15 +108,15 @@ pub async fn run(
                 }
                 match serving.hand_over(&program).await {
                     Ok(()) => {
-                        tracing::info!("the new process serves: finishing what is in flight");
+                        tracing::info!(pid, "the new process serves: finishing what is in flight");
                         // Its admin page answers from here on, and this one's no more.
                         ended.cancel();
                         runtime.drain(config.drain_timeout).await;
                         break Ok(());
                     }
                     Err(error) => {
-                        tracing::error!(%error, "the new process did not take over, this one goes on");
-                        following = serving.follow(StateFolder::take(&config.state)?);
+                        tracing::error!(pid, %error, "the new process did not take over, this one goes on with what is in force");
+                        following = serving.follow(StateFolder::take(&config.state));
                     }
                 }
             }
@@ -128,7 +133,7 @@ pub async fn run(
     let runtime = Arc::into_inner(runtime).context("the workers are still in use")?;
     tokio::task::spawn_blocking(move || runtime.stop()).await?;
     outcome?;
-    tracing::info!("stopped");
+    tracing::info!(pid, "stopped");
     Ok(())
 }
 
@@ -162,6 +167,10 @@ async fn tell_ready(status: Status, runtime: Arc<Runtime>, predecessor: Option<P
         return;
     }
     if let Some(predecessor) = predecessor {
+        tracing::info!(
+            pid = std::process::id(),
+            "serving in place of the process before"
+        );
         predecessor.relieve();
         // The other process closes them: nobody else would serve what comes in there.
         runtime.forget_inherited().await;
@@ -182,23 +191,41 @@ struct Serving {
     runtime: Arc<Runtime>,
     status: Status,
     admin: (SocketAddr, OwnedFd),
+    state: PathBuf,
 }
 
 impl Serving {
-    /// Keeps the newest configuration in force, and `state` as things are.
-    fn follow(&self, state: StateFolder) -> Following {
+    /// Keeps the newest configuration in force, and the state folder as things are; both once this
+    /// process has the folder.
+    fn follow(&self, state: anyhow::Result<StateFolder>) -> Following {
         let (configured, left) = (CancellationToken::new(), CancellationToken::new());
-        let addresses = self.runtime.addresses();
+        let (had, has) = oneshot::channel();
         let source = xds::run(
             self.source.clone(),
             self.runtime.clone(),
             self.status.clone(),
             configured.clone(),
         );
+        let ending = configured.clone();
+        let source = async move {
+            match ending.run_until_cancelled(has).await {
+                Some(Ok(())) => source.await,
+                _ => Ok(()),
+            }
+        };
+        let (folder, admin) = (self.state.clone(), self.admin.0);
+        let (addresses, leaving) = (self.runtime.addresses(), left.clone());
+        let tell = async move {
+            let regained = leaving.run_until_cancelled(regain(&folder, state)).await;
+            if let Some(state) = regained {
+                let _ = had.send(());
+                tell_addresses(state, admin, addresses, leaving).await;
+            }
+        };
         Following {
             source: Some(tokio::spawn(source)),
             outcome: Ok(()),
-            tell: tokio::spawn(tell_addresses(state, self.admin.0, addresses, left.clone())),
+            tell: tokio::spawn(tell),
             configured,
             left,
         }
@@ -274,6 +301,26 @@ fn trusting(files: TrustFiles) -> Trust {
     Trust {
         authorities: files.authorities,
         identity: files.identity,
+    }
+}
+
+/// The state folder, as soon as it is to be had.
+async fn regain(folder: &Path, mut taken: anyhow::Result<StateFolder>) -> StateFolder {
+    let mut told = false;
+    loop {
+        match taken {
+            Ok(state) => return state,
+            Err(error) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::error!(
+                        error = format!("{error:#}"),
+                        "no new configuration is taken until the state folder is to be had again"
+                    );
+                }
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+        taken = StateFolder::take(folder);
     }
 }
 

@@ -132,6 +132,8 @@ pub async fn hand_over(
         .map_err(io::Error::other)?;
     let mut command = Command::from(command);
     let child = command.spawn()?;
+    let (pid, successor) = (std::process::id(), child.id());
+    tracing::info!(pid, successor, "started the new process");
     // Its descriptors are the child's alone from here on: their end tells of the child's.
     drop(command);
     wait(child, ours, within).await

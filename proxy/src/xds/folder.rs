@@ -4,11 +4,12 @@
 //! folder is read anew and compared with what is in force: an event is a hint, never the news
 //! itself, so editors that rename and volumes that swap a symbolic link need no special case.
 
+mod watch;
+
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fs, io,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -20,11 +21,11 @@ use fleetway_api::{
     encode_message,
     proto::v1,
 };
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _, event::AccessKind};
 use serde_json::Value;
-use tokio::{sync::Notify, task, time::timeout};
+use tokio::{task, time::sleep};
 use tokio_util::sync::CancellationToken;
 
+use self::watch::Watch;
 use super::{
     Applier, StartError,
     held::{Candidate, Edit, Held},
@@ -32,14 +33,13 @@ use super::{
 };
 use crate::snapshot::{Apply, Origin, Received, Version};
 
-/// Changes are taken together until nothing has changed for this long.
-const QUIET: Duration = Duration::from_millis(100);
-/// Under changes that do not cease, the folder is still read this often.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// How long to wait until a folder that cannot be watched is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 /// The largest file, in bytes.
 const MAX_FILE: u64 = 256 << 20;
 
-/// Puts the folder in force, and again after each change, until `shutdown`.
+/// Puts the folder in force, and again after each change, until `shutdown`. Where a configuration
+/// is in force already, the folder is a change of that one like any other.
 ///
 /// # Errors
 /// At the start, when the folder cannot be watched or put in force.
@@ -49,21 +49,14 @@ pub(super) async fn follow<A: Apply + Sync>(
     applier: &Applier<'_, A>,
     shutdown: &CancellationToken,
 ) -> Result<(), StartError> {
-    let refused = |faults| StartError::Resources {
-        folder: folder.to_owned(),
-        faults,
-    };
-    let mut watch = Watch::start(folder)?;
-    let mut held = Held::default();
-    let first = read_and_edit(folder, fleet, &held).await;
-    let first = first.map_err(refused)?.unwrap_or_else(|| Candidate {
-        held: held.clone(),
-        changed: Vec::new(),
-    });
     let origin = Origin::Folder(folder.to_string_lossy().into());
-    held = applier.put(first, origin.clone()).await.map_err(refused)?;
-    tracing::info!(folder = %folder.display(), resources = held.resources().len(), "serving the resources of the folder");
-
+    let (mut watch, mut held) = match applier.in_force() {
+        None => begin(folder, fleet, applier, &origin).await?,
+        Some((held, _)) => match shutdown.run_until_cancelled(resume(folder, applier)).await {
+            Some(watch) => (watch, held),
+            None => return Ok(()),
+        },
+    };
     let mut last_faults = Vec::new();
     while shutdown
         .run_until_cancelled(watch.changed())
@@ -77,7 +70,8 @@ pub(super) async fn follow<A: Apply + Sync>(
         };
         match outcome {
             Ok(None) => {
-                if !std::mem::take(&mut last_faults).is_empty() {
+                last_faults.clear();
+                if applier.status.report().last_error.is_some() {
                     tracing::info!(folder = %folder.display(), "the folder is again what is in force");
                     applier.status.mended();
                 }
@@ -99,6 +93,49 @@ pub(super) async fn follow<A: Apply + Sync>(
         }
     }
     Ok(())
+}
+
+/// Puts the folder in force for the first time.
+async fn begin<A: Apply + Sync>(
+    folder: &Path,
+    fleet: &Arc<str>,
+    applier: &Applier<'_, A>,
+    origin: &Origin,
+) -> Result<(Watch, Held), StartError> {
+    let refused = |faults| StartError::Resources {
+        folder: folder.to_owned(),
+        faults,
+    };
+    let watch = Watch::start(folder)?;
+    let held = Held::default();
+    let first = read_and_edit(folder, fleet, &held).await;
+    let first = first.map_err(refused)?.unwrap_or_else(|| Candidate {
+        held: held.clone(),
+        changed: Vec::new(),
+    });
+    let held = applier.put(first, origin.clone()).await.map_err(refused)?;
+    tracing::info!(folder = %folder.display(), resources = held.resources().len(), "serving the resources of the folder");
+    Ok((watch, held))
+}
+
+/// Watches the folder again, as soon as that is possible, and has what it is by now looked at.
+async fn resume<A>(folder: &Path, applier: &Applier<'_, A>) -> Watch {
+    let mut told = false;
+    loop {
+        match Watch::start(folder) {
+            Ok(watch) => {
+                watch.look();
+                return watch;
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::error!(%error, "the folder is not followed for now, what was in force stays");
+                    applier.status.refused(error.to_string());
+                }
+                sleep(RETRY).await;
+            }
+        }
+    }
 }
 
 /// What the folder makes of the configuration in force; `None` where it is just that. Off this
@@ -334,95 +371,6 @@ fn read_file(path: &Path) -> io::Result<(String, i64)> {
     let changed = changed.duration_since(UNIX_EPOCH).unwrap_or_default();
     let time_ms = i64::try_from(changed.as_millis()).unwrap_or_default();
     Ok((fs::read_to_string(path)?, time_ms))
-}
-
-/// Whether an event may be one of the folder or of something in it.
-fn concerns(event: &notify::Event, folder: &Path) -> bool {
-    use notify::event::{AccessMode, EventKind};
-    // Reading the folder makes such events itself.
-    let only_read = matches!(
-        event.kind,
-        EventKind::Access(
-            AccessKind::Read | AccessKind::Open(_) | AccessKind::Close(AccessMode::Read)
-        )
-    );
-    let beside = |path: &PathBuf| path != folder && path.parent() == folder.parent();
-    !only_read && (event.paths.is_empty() || !event.paths.iter().all(beside))
-}
-
-/// Tells that something about the folder may have changed.
-struct Watch {
-    folder: PathBuf,
-    watcher: RecommendedWatcher,
-    hint: Arc<Notify>,
-    /// The very folder watched, by device and inode: another one may take its place and name.
-    watched: Option<(PathBuf, (u64, u64))>,
-}
-
-impl Watch {
-    fn start(folder: &Path) -> Result<Self, StartError> {
-        let fault = |error| StartError::Watch {
-            folder: folder.to_owned(),
-            error,
-        };
-        let folder = std::path::absolute(folder).map_err(|error| fault(error.into()))?;
-        let hint = Arc::new(Notify::new());
-        let waker = hint.clone();
-        let place = folder.clone();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.as_ref().map_or(true, |event| concerns(event, &place)) {
-                waker.notify_one();
-            }
-        })
-        .map_err(fault)?;
-        let mut watch = Self {
-            folder,
-            watcher,
-            hint,
-            watched: None,
-        };
-        watch.renew().map_err(fault)?;
-        // The folder's own place, so that one put there instead is noticed.
-        if let (Some(parent), Some(_)) = (watch.folder.parent(), watch.folder.file_name()) {
-            watch
-                .watcher
-                .watch(parent, RecursiveMode::NonRecursive)
-                .map_err(fault)?;
-        }
-        Ok(watch)
-    }
-
-    /// Watches what now stands where the folder stood.
-    fn renew(&mut self) -> notify::Result<()> {
-        let path = fs::canonicalize(&self.folder)?;
-        let metadata = fs::metadata(&path)?;
-        let identity = (metadata.dev(), metadata.ino());
-        if self
-            .watched
-            .as_ref()
-            .is_some_and(|(_, watched)| *watched == identity)
-        {
-            return Ok(());
-        }
-        if let Some((old, _)) = self.watched.take() {
-            // Fails where the folder is gone, and its watch with it.
-            let _ = self.watcher.unwatch(&old);
-        }
-        self.watcher.watch(&path, RecursiveMode::NonRecursive)?;
-        self.watched = Some((path, identity));
-        Ok(())
-    }
-
-    /// Waits for a change, and then for quiet.
-    async fn changed(&mut self) {
-        self.hint.notified().await;
-        let quiet = async { while timeout(QUIET, self.hint.notified()).await.is_ok() {} };
-        let _ = timeout(LONGEST_WAIT, quiet).await;
-        if self.renew().is_err() {
-            // It is not there; reading it says so, and its coming back is an event.
-            self.watched = None;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -93,7 +93,8 @@ pub enum StartError {
 /// Keeps the newest configuration of `source` in force until `shutdown`.
 ///
 /// With servers, the last good configuration on disk comes first, at once; the first stream then
-/// goes on from there. [`Status::is_ready`] tells when something is in force. What is in force when
+/// goes on from there. Where `status` has a configuration in force already, as after a hand-over
+/// that failed, that one is gone on from, and nothing about the source is an error. [`Status::is_ready`] tells when something is in force. What is in force when
 /// `shutdown` comes has been written to disk on return.
 ///
 /// # Errors
@@ -120,14 +121,28 @@ pub async fn run<A: Apply + Sync>(
             node,
             state,
         } => {
-            std::fs::create_dir_all(&state).map_err(|error| StartError::State {
-                folder: state.clone(),
-                error,
-            })?;
+            let in_force = applier.in_force();
+            match std::fs::create_dir_all(&state) {
+                // Of one in force the writing tells, and is tried again.
+                Err(error) if in_force.is_none() => {
+                    return Err(StartError::State {
+                        folder: state,
+                        error,
+                    });
+                }
+                _ => {}
+            }
             let served = CancellationToken::new();
             let keep = last_good::keep(state.clone(), node.fleet.clone(), saved, served.clone());
             let serve = async {
-                let held = from_disk(&state, &node.fleet, &applier).await;
+                let held = match in_force {
+                    Some((held, origin)) => {
+                        // Another process may have put the file aside.
+                        applier.keep(&held, &origin);
+                        held
+                    }
+                    None => from_disk(&state, &node.fleet, &applier).await,
+                };
                 client::follow(&servers, &node, held, &applier, &shutdown).await;
                 served.cancel();
             };
@@ -195,6 +210,14 @@ struct Applier<'a, A> {
     newest: watch::Sender<Option<Saved>>,
 }
 
+impl<A> Applier<'_, A> {
+    /// What is in force already, and where it came from.
+    fn in_force(&self) -> Option<(Held, Origin)> {
+        let served = self.status.report().served?;
+        Some((self.status.held().as_ref().clone(), served.origin))
+    }
+}
+
 impl<A: Apply + Sync> Applier<'_, A> {
     /// Puts a configuration in force, then tells of it and has it kept on disk.
     async fn put(&self, candidate: Candidate, origin: Origin) -> Result<Held, Vec<FieldError>> {
@@ -209,14 +232,19 @@ impl<A: Apply + Sync> Applier<'_, A> {
                 origin: origin.clone(),
             })
             .await?;
-        if let Origin::Server(server) = &origin {
+        self.keep(&held, &origin);
+        self.status.applied(&held, origin);
+        Ok(held)
+    }
+
+    /// Has what came from a server kept on disk.
+    fn keep(&self, held: &Held, origin: &Origin) {
+        if let Origin::Server(server) = origin {
             self.newest.send_replace(Some(Saved {
                 held: held.clone(),
                 server: server.clone(),
             }));
         }
-        self.status.applied(&held, origin);
-        Ok(held)
     }
 }
 

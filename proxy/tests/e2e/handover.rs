@@ -16,7 +16,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::support::{Proxy, Server, Upstream, documents, eventually};
+use crate::support::{Proxy, Server, Surroundings, Upstream, documents, eventually};
 
 /// One request on a connection; whether it was answered, and the connection goes on.
 async fn request(stream: &mut TcpStream) -> Option<bool> {
@@ -139,14 +139,23 @@ async fn a_new_process_that_cannot_start_leaves_the_old_one_serving() {
     let file = folder.path().join("proxy.yaml");
     fs::write(&file, "fleet: blue\n").expect("written");
     let server = Server::start().await;
-    let flags = ["--config", file.to_str().expect("a path")];
-    let mut proxy = Proxy::with(&server, "p1", "blue", &flags).await;
+    let log = folder.path().join("log");
+    let surroundings = Surroundings {
+        log: Some(log.clone()),
+        ..Surroundings::default()
+    };
+    let (xds, config) = (format!("http://{}", server.xds), file.to_str());
+    let flags = ["--xds", &xds, "--node-id", "p1", "--fleet", "blue"];
+    let config = ["--config", config.expect("a path")];
+    let mut proxy = Proxy::start_in(surroundings, &[&flags[..], &config].concat()).await;
     let rest = server.client();
     let all = [
         documents::listener("web"),
         documents::respond("hello", "/", "hello"),
     ];
     rest.commit_live(&all, 1).await;
+    // From here on nothing on its disk is asked.
+    let started = fs::read_to_string(&log).expect("a log").len();
     let web = proxy.listener("web").await;
     let load = Load::on(web);
     load.answers(100).await;
@@ -165,4 +174,49 @@ async fn a_new_process_that_cannot_start_leaves_the_old_one_serving() {
     assert_eq!(load.end().await, 0);
     proxy.terminate();
     assert_eq!(proxy.ended(Duration::from_secs(30)).await, Some(0));
+    let log = fs::read_to_string(&log).expect("a log").split_off(started);
+    assert!(!log.contains("starting empty"), "{log}");
+    assert!(!log.contains("from disk"), "{log}");
+    let said = "this one goes on with what is in force pid=";
+    assert!(log.contains(&format!("{said}{}", proxy.pid())), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_is_bad_by_then_ends_the_new_process_and_not_the_one_that_serves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let beside = folder.path().join(".new");
+        fs::write(&beside, text).expect("written");
+        fs::rename(beside, folder.path().join(name)).expect("renamed");
+    };
+    let listener = documents::listener("web");
+    let hello = documents::respond("hello", "/", "hello");
+    write("a.yaml", &format!("{listener}\n---\n{hello}"));
+    let mut proxy = Proxy::of_folder(folder.path()).await;
+    let load = Load::on(proxy.listener("web").await);
+    load.answers(100).await;
+
+    write("b.yaml", "kind: Nope");
+    let told = proxy.told();
+    proxy.signal("USR2");
+    eventually("the folder is taken again", async || {
+        proxy.told().filter(|_| proxy.told() != told)
+    })
+    .await;
+    eventually("it is told of", async || {
+        let (_, dump) = proxy.page("/config_dump").await;
+        dump.contains("b.yaml").then_some(())
+    })
+    .await;
+    load.answers(100).await;
+    // It follows the folder, and hands over once that can be used.
+    write("b.yaml", &documents::listener("other").to_string());
+    proxy.listener("other").await;
+    let before = proxy.pid();
+    proxy.signal("USR2");
+    proxy.succeeded(before).await;
+    load.answers(100).await;
+    assert_eq!(load.end().await, 0);
+    proxy.terminate();
+    assert!(proxy.gone(Duration::from_secs(30)).await);
 }

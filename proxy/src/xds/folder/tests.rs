@@ -38,8 +38,12 @@ impl Apply for Workers {
 
 impl Follower {
     fn start(folder: &Path) -> Self {
+        Self::go_on(folder, Status::new())
+    }
+
+    /// One that has in force what `status` says.
+    fn go_on(folder: &Path, status: Status) -> Self {
         let (sender, updates) = mpsc::channel(8);
-        let status = Status::new();
         let shutdown = CancellationToken::new();
         let source = Source::Folder {
             folder: folder.to_owned(),
@@ -301,4 +305,36 @@ fn the_documented_files_are_a_folder_that_holds_together() {
         .unwrap()
         .unwrap();
     assert_eq!(next.changed.len(), 3);
+}
+
+#[tokio::test]
+async fn what_is_in_force_is_gone_on_from_whatever_the_folder_is_by_then() {
+    let folder = folder(&[("c.yaml", CLUSTER), ("r.yaml", &route("a", "/a"))]);
+    let mut follower = Follower::start(folder.path());
+    assert_eq!(follower.update().await, (1, "clusters/c routes/a".into()));
+    let status = follower.status.clone();
+    follower.stop().await;
+
+    // Bad by then: what is in force stays, and is what the next edit is one of.
+    put(&folder, "b.yaml", "kind: Nope");
+    let mut follower = Follower::go_on(folder.path(), status.clone());
+    follower.refusal("b.yaml").await;
+    put(&folder, "b.yaml", &route("b", "/b"));
+    assert_eq!(follower.update().await, (2, "routes/b".into()));
+    follower.stop().await;
+
+    // Gone by then.
+    let aside = folder.path().with_extension("aside");
+    fs::rename(folder.path(), &aside).unwrap();
+    let mut follower = Follower::go_on(folder.path(), status.clone());
+    follower.refusal("cannot be watched").await;
+    fs::rename(&aside, folder.path()).unwrap();
+    let mut reports = status.subscribe();
+    reports
+        .wait_for(|report| report.last_error.is_none())
+        .await
+        .unwrap();
+    put(&folder, "b.yaml", &route("b", "/other"));
+    assert_eq!(follower.update().await, (3, "routes/b".into()));
+    follower.stop().await;
 }
