@@ -53,6 +53,7 @@ pub async fn run(
     program: PathBuf,
     signals: Signals<impl Future<Output = ()>>,
 ) -> anyhow::Result<()> {
+    let source = source(&config).await?;
     let state = StateFolder::take(&config.state)?;
     let socket = admin_socket(config.admin, legacy.admin).await?;
     let address = socket.local_addr()?;
@@ -74,6 +75,7 @@ pub async fn run(
     let watched = runtime.overload().clone();
     let limit = config.memory_limit.unwrap_or_else(overload::allowed);
     let watching = tokio::spawn(async move { watched.watch(limit).await });
+    let expiring = tokio::spawn(xds::warn_of_expired(status.clone()));
     let ready = tokio::spawn(tell_ready(
         status.clone(),
         runtime.clone(),
@@ -81,7 +83,7 @@ pub async fn run(
     ));
 
     let serving = Serving {
-        source: source(&config)?,
+        source,
         runtime: runtime.clone(),
         status,
         admin: (address, duplicate),
@@ -125,7 +127,7 @@ pub async fn run(
     };
     ended.cancel();
     admin.await?;
-    for task in [watching, ready] {
+    for task in [watching, expiring, ready] {
         task.abort();
         let _ended = task.await;
     }
@@ -275,7 +277,8 @@ impl Following {
     }
 }
 
-fn source(config: &Config) -> anyhow::Result<Source> {
+/// What the settings say, once the files they name have been found good.
+async fn source(config: &Config) -> anyhow::Result<Source> {
     let fleet: Arc<str> = config.fleet.as_str().into();
     Ok(match &config.source {
         ConfigSource::Folder(folder) => Source::Folder {
@@ -286,14 +289,21 @@ fn source(config: &Config) -> anyhow::Result<Source> {
             addresses,
             node_id,
             trust,
-        } => Source::Servers {
-            servers: Servers::read(addresses, trust.clone().map(trusting)).context("xds")?,
-            node: Node {
-                id: node_id.as_str().into(),
-                fleet,
-            },
-            state: config.state.clone(),
-        },
+        } => {
+            let trust = trust.clone().map(trusting);
+            let servers = Servers::read(addresses, trust.clone()).context("xds")?;
+            if let Some(trust) = trust {
+                trust.read().await?;
+            }
+            Source::Servers {
+                servers,
+                node: Node {
+                    id: node_id.as_str().into(),
+                    fleet,
+                },
+                state: config.state.clone(),
+            }
+        }
     })
 }
 

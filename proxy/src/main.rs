@@ -54,11 +54,19 @@ async fn run(config: Config, legacy: Legacy) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut user2 = signal(SignalKind::user_defined2())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let (asked, upgrade) = mpsc::channel(1);
     tokio::spawn(async move {
         while user2.recv().await.is_some() {
             // One that is asked for while another is under way is the same.
             let _ = asked.try_send(());
+        }
+    });
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!(
+                "SIGHUP: there is nothing to read again: resources are followed as they change, and SIGUSR2 starts the program anew, with its settings"
+            );
         }
     });
     let stop = async move {

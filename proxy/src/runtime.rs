@@ -139,13 +139,24 @@ impl Apply for Arc<Runtime> {
         self.addresses.send_if_modified(|known| {
             let changed = *known != addresses;
             if changed {
-                tracing::info!(?addresses, "listening");
+                tracing::info!("listening: {}", listed(&addresses));
                 *known = addresses;
             }
             changed
         });
         tracing::info!(revision, origin, "configuration in force");
         Ok(())
+    }
+}
+
+/// The addresses as people read them.
+fn listed(addresses: &Addresses) -> String {
+    let each = addresses.iter().map(|(name, at)| format!("{name} on {at}"));
+    let all: Vec<String> = each.collect();
+    if all.is_empty() {
+        "nowhere".to_owned()
+    } else {
+        all.join(", ")
     }
 }
 

@@ -115,11 +115,30 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // Before anything else, so that a signal at any time is a graceful stop.
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let mut running = app::start(&config).await?;
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-        failed = running.failed() => failed?,
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {
+                tracing::info!("SIGTERM: stopping");
+                break;
+            }
+            _ = interrupt.recv() => {
+                tracing::info!("SIGINT: stopping");
+                break;
+            }
+            // Certificates are followed where they are served.
+            Some(()) = hangup.recv() => match &config.tls {
+                Some(_) => tracing::info!("SIGHUP: reading the certificates again"),
+                None => tracing::info!(
+                    "SIGHUP: there are no certificates to read again: for other settings, start the server anew"
+                ),
+            },
+            failed = running.failed() => {
+                failed?;
+                break;
+            }
+        }
     }
     running.stop().await?;
     tracing::info!("stopped");

@@ -91,9 +91,13 @@ impl Cluster {
         let proxy_protocol = ProxyProtocolVersion::read(&mut check, message.proxy_protocol);
         let protocol = UpstreamProtocol::read(&mut check, message.protocol);
         if protocol != UpstreamProtocol::Http1 && proxy_protocol.is_some() {
+            let written = match protocol {
+                UpstreamProtocol::Auto => "AUTO can choose HTTP/2, which",
+                _ => "HTTP2",
+            };
             check.fault(
                 "protocol",
-                "HTTP2 has requests of many clients on one connection, and proxy_protocol tells of one: use HTTP1",
+                format!("{written} has requests of many clients on one connection, and proxy_protocol tells of one: use HTTP1"),
             );
         }
         if protocol == UpstreamProtocol::Auto && tls.is_none() {
@@ -174,4 +178,29 @@ fn read_endpoints(check: &mut Checker, messages: &[v1::Endpoint]) -> Box<[Endpoi
         }
     }
     endpoints.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::document::{self, Format};
+
+    #[test]
+    fn a_header_for_one_client_goes_with_no_protocol_that_many_share_and_it_is_named_as_written() {
+        for (protocol, says) in [
+            ("HTTP2", "protocol: HTTP2 has requests of many clients"),
+            (
+                "AUTO",
+                "protocol: AUTO can choose HTTP/2, which has requests of many clients",
+            ),
+        ] {
+            let yaml = format!(
+                "{{kind: Cluster, name: c, endpoints: [{{address: \"127.0.0.1:1\"}}], proxy_protocol: V2, protocol: {protocol}}}"
+            );
+            let faulty = document::read_all(&yaml, Format::Yaml, "c.yaml").unwrap_err();
+            let told = faulty.faults.iter().map(ToString::to_string);
+            let told = told.collect::<Vec<_>>().join("\n");
+            assert!(told.contains(says), "{told}");
+            assert_eq!(told.contains("HTTP2 has"), protocol == "HTTP2", "{told}");
+        }
+    }
 }

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::SystemTime};
 
 use fleetway_proto::v1;
 use rustls::{RootCertStore, crypto::aws_lc_rs, sign::CertifiedKey};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer,
+    pem::{self, PemObject as _},
+};
 use zeroize::Zeroizing;
 
 use self::redaction::is_redacted;
@@ -256,6 +259,7 @@ fn read_certificates(
         let certificate = match certificate {
             Ok(certificate) => certificate,
             Err(error) => {
+                let error = pem_fault(&error);
                 check.fault(field, format!("certificate {place} is no PEM: {error}"));
                 return None;
             }
@@ -280,6 +284,21 @@ fn read_certificates(
         return None;
     }
     Some((certificates, facts.into()))
+}
+
+/// What is wrong with a PEM text (RFC 7468), in words: the library shows its bytes as numbers.
+fn pem_fault(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { end_marker } => format!(
+            "the block is not closed: `-----END {}-----` is missing, on a line of its own",
+            String::from_utf8_lossy(end_marker)
+        ),
+        pem::Error::IllegalSectionStart { .. } => {
+            "a line that begins with `-----BEGIN` does not end with `-----`".to_owned()
+        }
+        pem::Error::Base64Decode(reason) => format!("what it holds is not base64: {reason}"),
+        other => other.to_string(),
+    }
 }
 
 /// Never says anything of the text itself.

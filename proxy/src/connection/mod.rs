@@ -66,7 +66,7 @@ pub async fn serve(
         },
         Err(refused) => {
             shard.connections_refused.increment();
-            tracing::debug!(%peer, %refused, "connection refused");
+            tracing::debug!(%peer, listener = %entrance.name(), %refused, "connection refused");
             // A reset: there is no need to keep its state while the client is told in good order.
             stream.reset();
             return;
@@ -74,11 +74,12 @@ pub async fn serve(
     };
     shard.connections.increment();
     shard.connections_active.increment();
+    let named = entrance.clone();
     tokio::select! {
         result = stages(stream, peer, local, entrance, drain, shard, &mut place) => {
             if let Err(error) = result {
                 shard.protocol_errors.increment();
-                tracing::debug!(%peer, error = %error, "connection ended in an error");
+                tracing::debug!(%peer, listener = %named.name(), %error, "connection ended in an error");
             }
         }
         () = abort.cancelled() => {}
@@ -113,7 +114,7 @@ async fn stages(
             Ok(said) => client = said,
             Err(refused) => {
                 shard.proxy_protocol_errors.increment();
-                tracing::debug!(%peer, %refused, "connection refused");
+                tracing::debug!(%peer, listener = %entrance.name(), %refused, "connection refused");
                 return Ok(());
             }
         }
@@ -122,7 +123,7 @@ async fn stages(
         let source = client.map_or(peer, |client| client.source).ip();
         if let Err(refused) = place.admitted.count_source(source, most) {
             shard.connections_refused.increment();
-            tracing::debug!(%peer, %source, %refused, "connection refused");
+            tracing::debug!(%peer, %source, listener = %entrance.name(), %refused, "connection refused");
             stream.reset();
             return Ok(());
         }
@@ -138,6 +139,7 @@ async fn stages(
                 None => None,
             };
             drop(view);
+            let named = entrance.clone();
             let connection = |tls| {
                 Rc::new(crate::http::Connection {
                     local,
@@ -154,7 +156,8 @@ async fn stages(
                     Box::pin(http::serve(stream, None, connection, &settings, drain)).await
                 }
                 Some(tls) => {
-                    let handshake = tls::handshake(stream, peer, &tls.terminate, &shard.tls);
+                    let handshake =
+                        tls::handshake(stream, peer, named.name(), &tls.terminate, &shard.tls);
                     let Some(secured) = Box::pin(handshake).await else {
                         return Ok(());
                     };
@@ -171,7 +174,8 @@ async fn stages(
             match tls {
                 None => Box::pin(tcp::serve(stream, client, passage, &local, shard)).await,
                 Some(tls) => {
-                    let handshake = tls::handshake(stream, peer, &tls.terminate, &shard.tls);
+                    let handshake =
+                        tls::handshake(stream, peer, entrance.name(), &tls.terminate, &shard.tls);
                     if let Some(secured) = Box::pin(handshake).await {
                         Box::pin(tcp::serve(secured.stream, client, passage, &local, shard)).await;
                     }
@@ -186,7 +190,8 @@ async fn stages(
             let passage = passage_for(name.as_deref(), &entrance.view(&local), &local);
             let Some(passage) = passage else {
                 shard.no_route.increment();
-                tracing::debug!(%peer, ?name, "no cluster takes TLS for this name");
+                let asked = name.as_deref().unwrap_or("no name");
+                tracing::debug!(%peer, listener = %entrance.name(), "no cluster takes TLS for {asked}");
                 return Ok(());
             };
             let client = client_of(&stream, peer, client)?;

@@ -1,14 +1,19 @@
 //! TLS as the first thing on a connection.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{net::TcpStream, time::timeout};
+use fleetway_api::Name;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::detect::Protocol;
 use crate::{
     telemetry::TlsShard,
-    tls::{HandshakeError, Terminate, TlsFacts},
+    tls::{HandshakeError, Terminate, TlsFacts, noting_refused},
 };
 
 /// A connection whose handshake is over.
@@ -21,39 +26,82 @@ pub(super) struct Secured {
     pub(super) facts: Box<TlsFacts>,
 }
 
+/// How long a client that is refused may take to read why.
+const LINGER: Duration = Duration::from_secs(1);
+/// How much of what it sends meanwhile is read, in bytes.
+const MOST_SCRAP: usize = 256 * 1024;
+
 /// Performs the handshake within its time, and counts it; nothing if it failed.
 pub(super) async fn handshake(
     stream: TcpStream,
     peer: SocketAddr,
+    listener: &Name,
     terminate: &Terminate,
     counted: &TlsShard,
 ) -> Option<Secured> {
-    match attempt(stream, terminate).await {
+    let (outcome, subject) = noting_refused(attempt(stream, terminate)).await;
+    match outcome {
         Ok(secured) => {
             let version = secured.stream.get_ref().1.protocol_version();
             counted.succeeded(version, secured.facts.resumed);
             Some(secured)
         }
-        Err(error) => {
+        Err((error, left)) => {
             counted.failed(error.reason);
-            tracing::debug!(%peer, reason = error.reason.label(), %error, "no TLS with the client");
+            // A subject is the client's word: as a value of its own it is written with escapes.
+            let subject = subject.as_deref();
+            tracing::debug!(%peer, %listener, reason = error.reason.label(), subject, %error, "no TLS with the client");
+            if let Some(stream) = left {
+                Box::pin(linger(stream)).await;
+            }
             None
         }
     }
 }
 
-async fn attempt(stream: TcpStream, terminate: &Terminate) -> Result<Secured, HandshakeError> {
+/// Ends a connection on which an alert was sent, so that the client gets to read it: what it had
+/// sent and nobody read would make of the end a reset, which can overtake the alert (RFC 1122
+/// section 4.2.2.13).
+async fn linger(mut stream: TcpStream) {
+    let reading = async {
+        stream.shutdown().await?;
+        let mut scrap = [0; 4096];
+        let mut left = MOST_SCRAP;
+        loop {
+            match stream.read(&mut scrap).await? {
+                0 => return Ok::<(), io::Error>(()),
+                read => left = left.saturating_sub(read),
+            }
+            if left == 0 {
+                return Ok(());
+            }
+        }
+    };
+    // It is over either way.
+    let _ = timeout(LINGER, reading).await;
+}
+
+/// A handshake that failed, with the connection where the client may still read on it.
+type Failed = (HandshakeError, Option<TcpStream>);
+
+async fn attempt(stream: TcpStream, terminate: &Terminate) -> Result<Secured, Failed> {
     let accepting = TlsAcceptor::from(Arc::clone(&terminate.config)).accept(stream);
-    let stream = timeout(terminate.handshake_timeout, accepting)
-        .await
-        .map_err(|_| HandshakeError::timeout())??;
+    let accepted = timeout(terminate.handshake_timeout, accepting.into_fallible()).await;
+    let stream = accepted
+        .map_err(|_| (HandshakeError::timeout(), None))?
+        .map_err(|(error, stream)| {
+            // Only what is wrong with the TLS in it leaves a connection behind.
+            let open = error.kind() == io::ErrorKind::InvalidData;
+            (error.into(), open.then_some(stream))
+        })?;
     let session = stream.get_ref().1;
     let agreed = match session.alpn_protocol() {
         Some(b"h2") => Some(Protocol::Http2),
         Some(_) => Some(Protocol::Http1),
         None => None,
     };
-    let facts = Box::new(TlsFacts::of(session)?);
+    let facts = TlsFacts::of(session).map_err(|error| (error, None))?;
+    let facts = Box::new(facts);
     Ok(Secured {
         stream: Box::new(stream),
         agreed,

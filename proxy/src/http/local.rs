@@ -112,6 +112,12 @@ impl Entrance {
         })
     }
 
+    /// The listener's name.
+    #[must_use]
+    pub const fn name(&self) -> &Name {
+        &self.name
+    }
+
     /// Whether the listener speaks another protocol in the snapshot in force: then its new
     /// connections need another entrance.
     #[must_use]

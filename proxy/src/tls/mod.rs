@@ -21,6 +21,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 pub use terminate::Terminate;
+pub use verify::noting_refused;
 
 /// The cryptography of all TLS. Of the library's suites, which are all strong, those with AES-128
 /// come first: its hash is one that processors compute, and a handshake is hashes for a good part.

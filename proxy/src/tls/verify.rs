@@ -1,6 +1,6 @@
 //! Whether the certificate the other side shows is believed.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use fleetway_api::{CaBundle, CertificateFacts, ClientCertificates, Revocation, SubjectAltName};
 use rustls::{
@@ -134,6 +134,47 @@ impl ClientVerifier {
             names: settings.subject_alt_names.clone(),
         })
     }
+
+    fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self
+            .inner
+            .verify_client_cert(end_entity, intermediates, now)?;
+        if let Some(lists) = &self.lists {
+            let chain = (end_entity, intermediates);
+            revocation::check(lists, &self.roots, chain, now, KeyUsage::client_auth())?;
+        }
+        if !self.names.is_empty() {
+            has_one_of(&self.names, end_entity)?;
+        }
+        Ok(verified)
+    }
+}
+
+tokio::task_local! {
+    /// The subject of the certificate that was refused in the handshake this task is at.
+    static REFUSED: Cell<Option<Box<str>>>;
+}
+
+/// Sees a handshake through, and gives with its outcome the subject of the client's certificate, if
+/// it was refused for that: of what was refused the library keeps nothing.
+pub async fn noting_refused<T>(handshake: impl Future<Output = T>) -> (T, Option<Box<str>>) {
+    let noted = async {
+        let outcome = handshake.await;
+        (outcome, REFUSED.with(Cell::take))
+    };
+    REFUSED.scope(Cell::new(None), noted).await
+}
+
+fn note_refused(certificate: &CertificateDer<'_>) {
+    let subject = CertificateFacts::read(certificate).ok();
+    let subject = subject.map(|facts| facts.subject);
+    // Outside of such a handshake nobody asks.
+    let _ = REFUSED.try_with(|refused| refused.set(subject));
 }
 
 impl ClientCertVerifier for ClientVerifier {
@@ -155,17 +196,11 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self
-            .inner
-            .verify_client_cert(end_entity, intermediates, now)?;
-        if let Some(lists) = &self.lists {
-            let chain = (end_entity, intermediates);
-            revocation::check(lists, &self.roots, chain, now, KeyUsage::client_auth())?;
+        let verified = self.verify(end_entity, intermediates, now);
+        if verified.is_err() {
+            note_refused(end_entity);
         }
-        if !self.names.is_empty() {
-            has_one_of(&self.names, end_entity)?;
-        }
-        Ok(verified)
+        verified
     }
 
     fn verify_tls12_signature(

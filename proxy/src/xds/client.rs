@@ -6,7 +6,7 @@ use std::{
     collections::{HashSet, VecDeque},
     error::Error,
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
     str::FromStr,
     sync::Arc,
     time::Duration,
@@ -29,11 +29,12 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::{
     Applier,
+    advice::{self, Stage},
     backoff::Backoff,
     held::Held,
     push::Push,
     session::{Action, Node, Session, join},
-    trust::{Trust, Unreadable},
+    trust::{Trust, Unusable},
 };
 use crate::snapshot::{Apply, Origin};
 
@@ -53,6 +54,8 @@ const SENDING: usize = 16;
 const MAX_UNSENT: usize = 1024;
 /// A stream that lasted this long did some good, even if it brought nothing.
 const LASTING: Duration = Duration::from_secs(5);
+/// How long a server may say nothing at first until that is told.
+const SILENCE: Duration = Duration::from_secs(5);
 /// How many different log lines are remembered so as not to repeat them.
 const MAX_LOGGED: usize = 64;
 
@@ -161,7 +164,7 @@ enum StreamError {
     #[error("cannot connect: {}", chain(.0))]
     Connect(#[from] tonic::transport::Error),
     #[error(transparent)]
-    Trust(#[from] Unreadable),
+    Trust(#[from] Unusable),
     #[error("the stream failed: {}", describe(.0))]
     Status(#[from] tonic::Status),
     #[error("the server closed the stream")]
@@ -190,6 +193,7 @@ pub(super) async fn follow<A: Apply + Sync>(
             held: &mut held,
             journal: &mut journal,
             opened: None,
+            answered: false,
             progressed: false,
         };
         let error = tokio::select! {
@@ -197,11 +201,21 @@ pub(super) async fn follow<A: Apply + Sync>(
             () = shutdown.cancelled() => return,
             error = stream.run() => error,
         };
+        let stage = stream.stage();
+        let advice = match &error {
+            // What answers everything alike can take a stream for a request and end it at once.
+            StreamError::Closed if stage < Stage::Answered => Some(advice::NO_DISCOVERY),
+            error => advice::on(error, server.trust.is_some(), stage),
+        };
         let lasted = stream.opened.is_some_and(|at| at.elapsed() >= LASTING);
         if lasted || stream.progressed {
             backoff.reset();
             journal.forget();
         }
+        let error = match advice {
+            Some(advice) => format!("{error} ({advice})"),
+            None => error.to_string(),
+        };
         let reason = format!("{}: {error}", server.address);
         if journal.is_new(&reason) {
             tracing::warn!(server = %server.address, %error, "no configuration from the server, trying on");
@@ -242,8 +256,10 @@ struct Stream<'a, A> {
     applier: &'a Applier<'a, A>,
     held: &'a mut Held,
     journal: &'a mut Journal,
-    /// When the server answered.
+    /// When the server took it.
     opened: Option<Instant>,
+    /// Whether the server has sent anything on it.
+    answered: bool,
     /// Whether it brought anything new.
     progressed: bool,
 }
@@ -281,6 +297,7 @@ impl<'a, A: Apply + Sync> Stream<'a, A> {
             .await?
             .into_inner();
         self.opened();
+        let mut silent = pin!(sleep(SILENCE));
         let mut unsent: VecDeque<Box<DeltaDiscoveryRequest>> = VecDeque::new();
         loop {
             let actions = tokio::select! {
@@ -297,7 +314,13 @@ impl<'a, A: Apply + Sync> Stream<'a, A> {
                     continue;
                 }
                 response = responses.message(), if session.may_read() && unsent.len() < MAX_UNSENT => {
-                    session.received(response?.ok_or(StreamError::Closed)?)?
+                    let response = response?.ok_or(StreamError::Closed)?;
+                    self.answered();
+                    session.received(response)?
+                }
+                () = silent.as_mut(), if !self.answered && !silent.is_elapsed() => {
+                    self.silent();
+                    continue;
                 }
             };
             for action in actions {
@@ -312,13 +335,41 @@ impl<'a, A: Apply + Sync> Stream<'a, A> {
         }
     }
 
+    const fn stage(&self) -> Stage {
+        match (self.answered, self.opened) {
+            (true, _) => Stage::Answered,
+            (false, Some(_)) => Stage::Opened,
+            (false, None) => Stage::Asked,
+        }
+    }
+
     fn opened(&mut self) {
-        let address = &self.server.address;
         self.opened = Some(Instant::now());
-        self.applier.status.connected(address);
+        self.applier.status.connected(&self.server.address);
+    }
+
+    /// The server sent something: before, it may have taken the stream only to refuse it.
+    fn answered(&mut self) {
+        if std::mem::replace(&mut self.answered, true) {
+            return;
+        }
+        let address = &self.server.address;
+        self.applier.status.answered();
         if self.journal.is_new(&format!("{address}: connected")) {
             tracing::info!(server = %address, revision = self.held.revision().number, "connected to the management server");
         }
+    }
+
+    fn silent(&mut self) {
+        let address = &self.server.address;
+        let message = format!(
+            "{address}: the server took the stream and has sent nothing for {} s: its log and `fleetway status` say whether it holds something back, or has no revision yet",
+            SILENCE.as_secs()
+        );
+        if self.journal.is_new(&message) {
+            tracing::warn!("{message}");
+        }
+        self.applier.status.silent(message);
     }
 
     /// Notes how a push ended.

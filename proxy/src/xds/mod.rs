@@ -5,8 +5,10 @@
 //! [`Update`] to the workers → [`status`], the disk, and the ACK. Nothing but whole configurations
 //! gets past this module.
 
+mod advice;
 mod backoff;
 mod client;
+mod expiry;
 mod folder;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -31,11 +33,12 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     client::{AddressError, Servers},
+    expiry::warn_of_expired,
     held::{Held, Revision},
     last_good::FILE_NAME as LAST_GOOD_FILE,
     session::{BARRIER_FEATURE, Node},
     status::{Connection, Problem, Report, Served, Status},
-    trust::Trust,
+    trust::{Trust, Unusable},
 };
 use self::{held::Candidate, last_good::Saved, session::join};
 use crate::snapshot::{Apply, Origin, Update};

@@ -145,6 +145,20 @@ impl Status {
             if !matches!(report.connection, Connection::Disconnected { .. }) {
                 report.connection = Connection::Disconnected { since_ms: now_ms() };
             }
+        });
+        self.silent(reason);
+    }
+
+    /// The server at hand has sent something.
+    pub(super) fn answered(&self) {
+        self.report.send_modify(|report| {
+            report.last_error = report.last_error.take().filter(|problem| problem.refused);
+        });
+    }
+
+    /// The server at hand sends nothing, and this may be why.
+    pub(super) fn silent(&self, reason: String) {
+        self.report.send_modify(|report| {
             // That a configuration was refused is the more telling error of the two.
             if report
                 .last_error

@@ -1,6 +1,6 @@
 //! Clients that show certificates, sessions that are resumed, and what is agreed on.
 
-use std::{net::SocketAddr, process::Stdio, sync::Arc};
+use std::{fs, net::SocketAddr, process::Stdio, sync::Arc};
 
 use rcgen::SanType;
 use rustls::{HandshakeKind, pki_types::ServerName};
@@ -12,7 +12,10 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::support::{Authority, Issued, Proxy, Rest, Server, Upstream, documents, eventually};
+use crate::support::{
+    Authority, Issued, Proxy, Rest, Server, Surroundings, Upstream, documents, eventually,
+    write_private,
+};
 
 const URI: &str = "spiffe://example.com/ns/shop/sa/cart";
 
@@ -262,4 +265,65 @@ async fn the_response_of_the_authority_is_stapled_and_the_end_of_certificates_is
         dump.contains("\"dns_names\":[\"api.example.com\"]"),
         "{dump}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_refused_reads_the_alert_and_the_log_says_who_it_was_and_where() {
+    let ca = Authority::new("Test CA");
+    let folder = tempfile::tempdir().expect("a folder");
+    let all = [
+        ca.issue(&["api.example.com"]).secret("api"),
+        ca.secret("authority"),
+        json!({
+            "kind": "Listener", "name": "inner", "address": "127.0.0.1:0", "http": {},
+            "tls": {"certificates": ["api"], "client_certificates": {"ca": "authority"}},
+        }),
+    ];
+    let all = all.map(|document| document.to_string()).join("\n---\n");
+    write_private(&folder.path().join("all.yaml"), &all);
+    let (resources, log) = (
+        folder.path().to_str().expect("a path"),
+        folder.path().join("log"),
+    );
+    let surroundings = Surroundings {
+        log: Some(log.clone()),
+        ..Surroundings::default()
+    };
+    let filter = "info,fleetway_proxy::connection=debug";
+    let flags = [
+        "--resources",
+        resources,
+        "--node-id",
+        "local",
+        "--log",
+        filter,
+    ];
+    let proxy = Proxy::start_in(surroundings, &flags).await;
+    let web = proxy.listener("inner").await;
+
+    let stranger = Authority::new("Other CA").issue(&["cart.internal"]);
+    let config = Arc::new(ca.client_config_with(&stranger));
+    for _ in 0..20 {
+        let stream = TcpStream::connect(web).await.expect("a connection");
+        let name = ServerName::try_from("api.example.com").expect("a name");
+        // To the client a handshake of TLS 1.3 is over before its certificate has been seen.
+        let connecting = TlsConnector::from(config.clone()).connect(name, stream);
+        let mut stream = connecting.await.expect("a handshake");
+        stream.write_all(&[b'x'; 100_000]).await.expect("sent");
+        stream.flush().await.expect("sent");
+        let refused = stream.read_u8().await.expect_err("no byte").to_string();
+        assert!(refused.contains("alert"), "{refused}");
+    }
+    let said = fs::read_to_string(&log).expect("a log");
+    let line = said
+        .lines()
+        .find(|line| line.contains("no TLS with the client"));
+    let line = line.expect("a line");
+    for part in [
+        "listener=inner",
+        "reason=\"unknown_authority\"",
+        "subject=\"CN=cart.internal\"",
+    ] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
 }

@@ -34,6 +34,7 @@ mod support;
 mod swaps;
 mod tls;
 mod tls_page;
+mod told;
 mod upgrades;
 mod upstream_tls;
 mod volume;

@@ -7,7 +7,10 @@ use rustls_pki_types::{CertificateRevocationListDer, pem::PemObject as _};
 use webpki::{CertRevocationList, OwnedCertRevocationList};
 use x509_parser::{prelude::FromDer as _, revocation_list::CertificateRevocationList};
 
-use super::facts::{text_of, time};
+use super::{
+    facts::{text_of, time},
+    pem_fault,
+};
 use crate::error::Checker;
 
 pub(super) const CRLS: &str = "ca.crls";
@@ -56,7 +59,7 @@ impl Revocation {
                 return None;
             }
             let read = der
-                .map_err(|error| format!("is no PEM: {error}"))
+                .map_err(|error| format!("is no PEM: {}", pem_fault(&error)))
                 .and_then(|der| Ok((CrlFacts::read(&der)?, parse(&der)?)));
             match read {
                 Ok((about, list)) => {

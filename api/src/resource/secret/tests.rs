@@ -142,6 +142,19 @@ fn what_is_no_pem_says_what_is_missing() {
             certificate("hello", &one.key),
             "chain: holds no certificate",
         ),
+        (
+            certificate(
+                &one.chain
+                    .trim_end()
+                    .replace("-----END CERTIFICATE-----", ""),
+                &one.key,
+            ),
+            "chain: certificate 1 is no PEM: the block is not closed: `-----END CERTIFICATE-----` is missing",
+        ),
+        (
+            certificate("-----BEGIN CERTIFICATE\nAA==\n", &one.key),
+            "chain: certificate 1 is no PEM: a line that begins with `-----BEGIN`",
+        ),
         (certificate(&one.chain, ""), "private_key: is missing"),
         (
             certificate(&one.chain, "hello"),

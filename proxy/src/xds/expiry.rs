@@ -1,0 +1,62 @@
+//! Tells when what is in force in a secret is past its time: it goes on being shown, so nothing
+//! else would say so here.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
+
+use fleetway_api::{Kind, Resource, Secret};
+use tokio::time::sleep;
+
+use super::{held::Held, status::Status};
+
+/// The longest time between two looks: the wall clock, which certificates go by, can be set.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Warns of each certificate and revocation list in force that has expired, when it comes into
+/// force or when it expires, once. Ends with the last handle on the status.
+pub async fn warn_of_expired(status: Status) {
+    let mut reports = status.subscribe();
+    let mut told = BTreeSet::new();
+    loop {
+        reports.borrow_and_update();
+        let (expired, wait) = look(&status.held(), SystemTime::now());
+        for (secret, what) in expired.difference(&told) {
+            tracing::warn!(%secret, "has expired and goes on being used: {what}");
+        }
+        told = expired;
+        tokio::select! {
+            changed = reports.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            () = sleep(wait) => {}
+        }
+    }
+}
+
+/// What has expired, each by its secret with what is to be said of it, and how long to wait for
+/// the next that may have.
+fn look(held: &Held, now: SystemTime) -> (BTreeSet<(String, String)>, Duration) {
+    let mut expired = BTreeSet::new();
+    let mut wait = LONGEST_WAIT;
+    for (name, entry) in held.resources().of(Kind::Secret) {
+        let Resource::Secret(secret) = &entry.resource else {
+            continue;
+        };
+        let faults = secret.expired(now).into_iter();
+        expired.extend(faults.map(|fault| (name.to_string(), fault.message)));
+        let left = ends(secret).filter_map(|end| end.duration_since(now).ok());
+        // Expired is what is past its end: a moment later.
+        let next = left.min().map(|left| left + Duration::from_millis(1));
+        wait = wait.min(next.unwrap_or(LONGEST_WAIT));
+    }
+    (expired, wait)
+}
+
+fn ends(secret: &Secret) -> impl Iterator<Item = SystemTime> {
+    let certificates = secret.facts().iter().map(|facts| facts.not_after);
+    certificates.chain(secret.crls().iter().map(|facts| facts.next_update))
+}
