@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -266,6 +267,8 @@ async fn files_that_are_bad_at_the_start_end_the_program_and_later_ones_are_told
         "--tls-client-ca",
         &authority,
     ];
+    let open = place.write("open.key", &fs::read_to_string(&shown_key).expect("a key"));
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o604)).expect("a mode");
     let mut server = Server::start_in(&Surroundings::default(), &asks).await;
     let xds = format!("https://{}", server.xds);
     let trust = |ca: &str, cert: &str, key: &str| {
@@ -280,6 +283,10 @@ async fn files_that_are_bad_at_the_start_end_the_program_and_later_ones_are_told
         (
             trust(&authority, &shown, &key),
             "is not the key of the first certificate",
+        ),
+        (
+            trust(&authority, &shown, &open),
+            "is open to others (mode 0604)",
         ),
         (trust(&authority, &shown, &authority), "xds_key: "),
     ] {
