@@ -1,13 +1,18 @@
 //! TLS of the server's own sockets: certificates from files, read again when they change.
 //!
 //! The files are held to what secrets are: one certificate chain with its key, one bundle of
-//! authorities. A connection keeps what it was opened with.
+//! authorities, none of them past its time. A connection keeps what it was opened with.
 
-use std::{fs, path::Path, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use fleetway_api::{Resource, SecretKind, key_file, proto::v1};
+use fleetway_api::{Resource, Secret, SecretKind, key_file, proto::v1};
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
@@ -55,6 +60,13 @@ struct Texts {
     client_crl: Option<String>,
 }
 
+/// What the files were when they were looked at last.
+struct Looked {
+    texts: Texts,
+    /// Why they were not taken over.
+    fault: Option<String>,
+}
+
 /// How the two sockets are served.
 #[derive(Debug)]
 struct Configs {
@@ -73,9 +85,9 @@ impl Tls {
     /// Reads the files.
     ///
     /// # Errors
-    /// When one cannot be read, or what it says is not valid; names the file.
+    /// When one cannot be read, or what it says is not valid today; names the setting and the file.
     pub fn load(files: &Files) -> anyhow::Result<Self> {
-        let configs = build(files, &read(files)?)?;
+        let configs = build(files, &read(files)?, SystemTime::now())?;
         Ok(Self {
             files: files.clone(),
             configs: ArcSwap::from_pointee(configs),
@@ -108,7 +120,7 @@ impl Tls {
             tracing::error!("cannot wait for SIGHUP: certificates are not read again");
             return;
         };
-        let mut known: Option<Texts> = None;
+        let mut known: Option<Looked> = None;
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         loop {
             tokio::select! {
@@ -123,33 +135,41 @@ impl Tls {
         }
     }
 
-    /// Reads the files, and takes them over if they are not what they were.
-    fn look(&self, known: Option<Texts>) -> Option<Texts> {
+    /// Reads the files, and takes them over if they are not what they were. Those that were
+    /// refused are tried again: their time may have come.
+    fn look(&self, known: Option<Looked>) -> Option<Looked> {
         let texts = match read(&self.files) {
             Ok(texts) => texts,
             Err(error) => {
-                tracing::warn!(%error, "cannot read the server's certificates again");
+                let error = format!("{error:#}");
+                tracing::warn!(error, "cannot read the server's certificates again");
                 return known;
             }
         };
-        if known.as_ref() == Some(&texts) {
+        let same = known.as_ref().filter(|known| known.texts == texts);
+        if same.is_some_and(|known| known.fault.is_none()) {
             return known;
         }
-        match build(&self.files, &texts) {
+        let fault = match build(&self.files, &texts, SystemTime::now()) {
             Ok(configs) => {
                 self.configs.store(Arc::new(configs));
                 if known.is_some() {
                     tracing::info!("took over changed certificates");
                 }
+                None
             }
             Err(error) => {
-                tracing::error!(
-                    error = format!("{error:#}"),
-                    "the changed certificates are not valid, those before stay"
-                );
+                let error = format!("{error:#}");
+                if same.is_none_or(|known| known.fault.as_ref() != Some(&error)) {
+                    tracing::error!(
+                        error,
+                        "the changed certificates are not valid, those before stay"
+                    );
+                }
+                Some(error)
             }
-        }
-        Some(texts)
+        };
+        Some(Looked { texts, fault })
     }
 }
 
@@ -171,15 +191,25 @@ fn read(files: &Files) -> anyhow::Result<Texts> {
     })
 }
 
-fn build(files: &Files, texts: &Texts) -> anyhow::Result<Configs> {
-    let place = files.cert.display().to_string();
-    let certificate = v1::secret::Kind::Certificate(v1::Certificate {
+fn build(files: &Files, texts: &Texts, now: SystemTime) -> anyhow::Result<Configs> {
+    let message = v1::secret::Kind::Certificate(v1::Certificate {
         chain: texts.cert.clone(),
         private_key: texts.key.to_string(),
         ocsp_response: None,
     });
-    let SecretKind::Certificate(certificate) = secret(&place, certificate)? else {
-        anyhow::bail!("{place}: is no certificate");
+    let cert = format!("tls_cert: {}", files.cert.display());
+    let place = |field: &str| match field {
+        "certificate.private_key" => format!("tls_key: {} (with {cert})", files.key.display()),
+        _ => cert.clone(),
+    };
+    let secret = secret(message, place)?;
+    let faults = secret.facts().iter().filter_map(|facts| {
+        let fault = facts.expired(now).or_else(|| facts.not_yet_valid(now))?;
+        Some(format!("{cert}: {fault}"))
+    });
+    refuse(faults.collect())?;
+    let SecretKind::Certificate(certificate) = secret.kind else {
+        anyhow::bail!("{cert}: is no certificate");
     };
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = || {
@@ -192,7 +222,7 @@ fn build(files: &Files, texts: &Texts) -> anyhow::Result<Configs> {
     rest.alpn_protocols = vec![b"http/1.1".to_vec()];
     let mut xds = match (&texts.client_ca, &files.clients) {
         (Some(ca), Some(clients)) => {
-            let verifier = verifier(clients, ca, texts.client_crl.as_deref(), &provider)?;
+            let verifier = verifier(clients, ca, texts.client_crl.as_deref(), &provider, now)?;
             config()?.with_client_cert_verifier(verifier)
         }
         _ => config()?.with_no_client_auth(),
@@ -206,24 +236,35 @@ fn build(files: &Files, texts: &Texts) -> anyhow::Result<Configs> {
 }
 
 /// Verifies clients by the texts of the files. With revocation lists every certificate of a chain
-/// has to be covered by a current one, as of clients of listeners.
+/// has to be covered by a current one, as of clients of listeners. Authorities past their time are
+/// believed, as everywhere.
 fn verifier(
     clients: &Clients,
     ca: &str,
     crl: Option<&str>,
     provider: &Arc<CryptoProvider>,
+    now: SystemTime,
 ) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
-    let place = match &clients.crl {
-        None => clients.ca.display().to_string(),
-        Some(crl) => format!("{} and {}", clients.ca.display(), crl.display()),
-    };
-    let bundle = v1::secret::Kind::Ca(v1::CaBundle {
+    let message = v1::secret::Kind::Ca(v1::CaBundle {
         certificates: ca.to_owned(),
         crls: crl.map(ToOwned::to_owned),
         ..v1::CaBundle::default()
     });
-    let SecretKind::Ca(bundle) = secret(&place, bundle)? else {
-        anyhow::bail!("{place}: is no bundle of authorities");
+    let authorities = format!("tls_client_ca: {}", clients.ca.display());
+    let place = |field: &str| match &clients.crl {
+        Some(crl) if field == CRLS => format!("tls_client_crl: {}", crl.display()),
+        _ => authorities.clone(),
+    };
+    let secret = secret(message, place)?;
+    let unusable = secret.unusable(now).into_iter();
+    let lists = unusable.filter(|fault| fault.field == CRLS);
+    refuse(
+        lists
+            .map(|fault| format!("{}: {}", place(CRLS), fault.message))
+            .collect(),
+    )?;
+    let SecretKind::Ca(bundle) = secret.kind else {
+        anyhow::bail!("{authorities}: is no bundle of authorities");
     };
     let mut builder = WebPkiClientVerifier::builder_with_provider(bundle.roots, provider.clone());
     if let Some(crl) = crl {
@@ -231,11 +272,15 @@ fn verifier(
         let lists: Vec<_> = lists.collect::<Result<_, _>>()?;
         builder = builder.with_crls(lists).enforce_revocation_expiration();
     }
-    builder.build().with_context(|| place)
+    builder.build().context(authorities)
 }
 
-/// Reads what a file says by the rules of secrets; faults name the file.
-fn secret(place: &str, kind: v1::secret::Kind) -> anyhow::Result<SecretKind> {
+/// The field of a secret with revocation lists.
+const CRLS: &str = "ca.crls";
+
+/// Reads what files say by the rules of secrets; `place` is the setting and the file that stand
+/// for a field of the secret.
+fn secret(kind: v1::secret::Kind, place: impl Fn(&str) -> String) -> anyhow::Result<Secret> {
     let secret = v1::Secret {
         name: "files".to_owned(),
         kind: Some(kind),
@@ -243,14 +288,19 @@ fn secret(place: &str, kind: v1::secret::Kind) -> anyhow::Result<SecretKind> {
     };
     let kind = Some(v1::resource::Kind::Secret(secret));
     match Resource::read(v1::Resource { kind }) {
-        Ok(Resource::Secret(secret)) => Ok(secret.kind),
-        Ok(_) => anyhow::bail!("{place}: is no secret"),
+        Ok(Resource::Secret(secret)) => Ok(*secret),
+        Ok(_) => anyhow::bail!("{}: is no secret", place("")),
         Err(faults) => {
-            let faults: Vec<String> = faults
-                .iter()
-                .map(|fault| format!("{place}: {}: {}", fault.field, fault.message))
-                .collect();
-            anyhow::bail!(faults.join("\n"))
+            let faults = faults.iter().map(|fault| {
+                let message = fault.message.replace("`ca.crls`", "`tls_client_crl`");
+                format!("{}: {message}", place(&fault.field))
+            });
+            anyhow::bail!(faults.collect::<Vec<_>>().join("\n"))
         }
     }
+}
+
+fn refuse(faults: Vec<String>) -> anyhow::Result<()> {
+    anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
+    Ok(())
 }

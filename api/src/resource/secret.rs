@@ -11,6 +11,7 @@ use rustls_pki_types::{
 use zeroize::Zeroizing;
 
 use self::redaction::is_redacted;
+use self::revocation::Lists;
 pub use self::{
     facts::CertificateFacts,
     redaction::{Unkept, redacted},
@@ -125,30 +126,26 @@ impl Secret {
         self.crls().iter().map(|facts| facts.next_update).min()
     }
 
-    /// Every certificate and revocation list in it that is past its time, as faults. Asked where a
-    /// secret is written; one that expires later stays what it is, and where it is in use it goes
-    /// on being shown.
+    /// What of it is of no use at `now`, as faults: certificates and revocation lists past their
+    /// time, and lists that leave out an authority. Asked where a secret is written; one that
+    /// expires later stays what it is, and where it is in use it goes on being shown.
     #[must_use]
-    pub fn expired(&self, now: SystemTime) -> Vec<FieldError> {
+    pub fn unusable(&self, now: SystemTime) -> Vec<FieldError> {
         let field = match &self.kind {
             SecretKind::Certificate(_) => CHAIN,
             SecretKind::Ca(_) => AUTHORITIES,
         };
         let id = Id::new(Kind::Secret, self.common.name.clone());
-        let expired = self.facts().iter().filter(|facts| facts.not_after < now);
-        expired
-            .map(|facts| {
-                let message = format!(
-                    "the certificate of {} expired at {}: put a newer one in its place",
-                    facts.subject,
-                    facts.not_after_text()
-                );
-                FieldError::new(&id, field, message)
-            })
-            .chain(self.crls().iter().filter_map(|facts| {
-                let message = facts.expired(now)?;
-                Some(FieldError::new(&id, revocation::CRLS, message))
-            }))
+        let certificates = self.facts().iter().filter_map(|facts| facts.expired(now));
+        let lists = self.crls().iter().filter_map(|facts| facts.expired(now));
+        let gaps = match &self.kind {
+            SecretKind::Ca(bundle) => bundle.revocation.as_ref().map_or(&[][..], |r| &r.gaps),
+            SecretKind::Certificate(_) => &[],
+        };
+        let lists = lists.chain(gaps.iter().map(ToString::to_string));
+        certificates
+            .map(|message| FieldError::new(&id, field, message))
+            .chain(lists.map(|message| FieldError::new(&id, revocation::CRLS, message)))
             .collect()
     }
 }
@@ -209,7 +206,7 @@ impl Certificate {
 impl CaBundle {
     fn read(check: &mut Checker, message: v1::CaBundle) -> Option<Self> {
         let field = AUTHORITIES;
-        let revocation = Revocation::read(check, &message);
+        let lists = Lists::read(check, &message);
         let (certificates, facts) =
             read_certificates(check, field, &message.certificates, MAX_AUTHORITIES)?;
         if message.certificates.contains(revocation::BEGIN) {
@@ -218,6 +215,7 @@ impl CaBundle {
                 "holds a revocation list, which would not be looked at: put it into `ca.crls`",
             );
         }
+        let revocation = lists.map(|lists| lists.of(&certificates));
         let mut roots = RootCertStore::empty();
         for (certificate, facts) in certificates.into_iter().zip(&facts) {
             if let Err(error) = roots.add(certificate) {

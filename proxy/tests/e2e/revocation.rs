@@ -127,7 +127,6 @@ async fn who_no_current_list_speaks_of_is_refused() {
             false,
         ),
         (root.secret_with_crls("clients", &[of_root, forged]), false),
-        (alone, false),
         (leaf, true),
     ] {
         rest.commit_live(std::slice::from_ref(&secret), 1).await;
@@ -143,6 +142,16 @@ async fn who_no_current_list_speaks_of_is_refused() {
             "fleetway_listener_tls_failures_total{listener=\"web\",reason=\"revocation_unknown\"}";
         assert_eq!(counted(&proxy, failures).await, refused);
     }
+    // Of the authority itself there has to be one, or nobody would be let in.
+    let (status, told) = rest
+        .try_transaction(&[alone], &[])
+        .await
+        .expect("an answer");
+    let told = told.to_string();
+    assert!(
+        status == 422 && told.contains("holds no list of CN=Root CA: every certificate it issued"),
+        "{told}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

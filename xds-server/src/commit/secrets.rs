@@ -1,5 +1,5 @@
-//! What is different about writing a secret: its key may be left to be kept, and what has expired
-//! is not taken.
+//! What is different about writing a secret: its key may be left to be kept, and what is of
+//! no use is not taken.
 
 use std::{
     borrow::Cow,
@@ -24,9 +24,9 @@ pub(super) fn with_kept<'a>(
     Ok(Cow::Owned(message))
 }
 
-/// What of a written secret has expired. One that is as it was, and only bears other labels or
+/// What of a written secret is of no use, as it has expired. One that is as it was, and only bears other labels or
 /// goes elsewhere, is not asked: it is there already.
-pub(super) fn expired(
+pub(super) fn unusable(
     resource: &Resource,
     message: &v1::Resource,
     before: Option<&v1::Resource>,
@@ -39,7 +39,7 @@ pub(super) fn expired(
     if before.is_some_and(|before| said(before) == said(message)) {
         return Vec::new();
     }
-    read.expired(time(now_ms))
+    read.unusable(time(now_ms))
 }
 
 /// Why no secret is taken where the store has no key to encrypt it with.

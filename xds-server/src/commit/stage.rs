@@ -161,9 +161,9 @@ impl Staged {
         if before.is_some_and(|before| before.data.encoded.same_message(&encoded)) {
             return Ok(Outcome::Unchanged);
         }
-        let expired = secrets::expired(&resource, &message, old.as_ref(), stamp.time_ms);
-        if !expired.is_empty() {
-            return Err(PutError::Faults(expired));
+        let unusable = secrets::unusable(&resource, &message, old.as_ref(), stamp.time_ms);
+        if !unusable.is_empty() {
+            return Err(PutError::Faults(unusable));
         }
         if !secret {
             old = decode()?;

@@ -1,9 +1,14 @@
 //! Certificates made anew for each test.
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
+    KeyIdMethod, KeyPair,
+};
 
 /// An authority.
 pub(crate) struct Authority {
+    /// Its certificate, in PEM.
+    pub(crate) pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -22,8 +27,22 @@ impl Authority {
             .push(DnType::CommonName, "An authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self {
+            pem: params.self_signed(&key).unwrap().pem(),
             issuer: Issuer::new(params, key),
         }
+    }
+
+    /// A list, to be renewed at the end of `year`, that revokes nothing.
+    pub(crate) fn crl(&self, year: i32) -> String {
+        let list = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2020, 1, 1),
+            next_update: rcgen::date_time_ymd(year, 12, 31),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
     /// A certificate for a name, good until the end of `year`.
@@ -33,8 +52,13 @@ impl Authority {
 
     /// The same for a key there is.
     pub(crate) fn issue_for(&self, key: &KeyPair, name: &str, year: i32) -> Issued {
+        self.issue_between(key, name, 2020, year)
+    }
+
+    /// The same, good from the beginning of `from` on.
+    pub(crate) fn issue_between(&self, key: &KeyPair, name: &str, from: i32, year: i32) -> Issued {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_before = rcgen::date_time_ymd(from, 1, 1);
         params.not_after = rcgen::date_time_ymd(year, 12, 31);
         let certificate = params.signed_by(key, &self.issuer).unwrap();
         Issued {

@@ -17,5 +17,6 @@ mod resources;
 mod secrets;
 mod secrets_at_rest;
 mod support;
+mod tls;
 mod transactions;
 mod waiting;

@@ -83,6 +83,31 @@ impl CertificateFacts {
     pub fn not_after_text(&self) -> String {
         text_of(self.not_after)
     }
+
+    /// What to say of it if it is past its time.
+    #[must_use]
+    pub fn expired(&self, now: SystemTime) -> Option<String> {
+        (self.not_after < now).then(|| {
+            format!(
+                "the certificate of {} expired at {}: put a newer one in its place",
+                self.subject,
+                self.not_after_text()
+            )
+        })
+    }
+
+    /// What to say of it if its time has not come. Where it is shown now, whoever is shown it
+    /// refuses it.
+    #[must_use]
+    pub fn not_yet_valid(&self, now: SystemTime) -> Option<String> {
+        (self.not_before > now).then(|| {
+            format!(
+                "the certificate of {} counts from {} only: give one that counts today, or set the clock right",
+                self.subject,
+                text_of(self.not_before)
+            )
+        })
+    }
 }
 
 /// A time as RFC 3339 has it.

@@ -3,9 +3,15 @@
 use std::time::SystemTime;
 
 use fleetway_proto::v1;
-use rustls_pki_types::{CertificateRevocationListDer, pem::PemObject as _};
+use rustls::crypto::aws_lc_rs;
+use rustls_pki_types::{
+    CertificateDer, CertificateRevocationListDer, SignatureVerificationAlgorithm,
+    pem::PemObject as _,
+};
 use webpki::{CertRevocationList, OwnedCertRevocationList};
-use x509_parser::{prelude::FromDer as _, revocation_list::CertificateRevocationList};
+use x509_parser::{
+    certificate::X509Certificate, prelude::FromDer as _, revocation_list::CertificateRevocationList,
+};
 
 use super::{
     facts::{text_of, time},
@@ -28,6 +34,15 @@ pub struct Revocation {
     pub facts: Box<[CrlFacts]>,
     /// Whether only the certificate that is shown has to be covered, not those that issued it.
     pub only_leaf: bool,
+    /// Which authorities the lists leave out, and which lists are not by the authority they name.
+    pub(super) gaps: Box<[Box<str>]>,
+}
+
+/// The lists of a bundle, before they are held against its authorities.
+#[derive(Debug)]
+pub(super) struct Lists {
+    revocation: Revocation,
+    ders: Vec<CertificateRevocationListDer<'static>>,
 }
 
 /// What a revocation list says of itself.
@@ -41,7 +56,7 @@ pub struct CrlFacts {
     pub next_update: SystemTime,
 }
 
-impl Revocation {
+impl Lists {
     pub(super) fn read(check: &mut Checker, message: &v1::CaBundle) -> Option<Self> {
         let Some(pem) = &message.crls else {
             if message.only_verify_leaf_crl {
@@ -52,6 +67,7 @@ impl Revocation {
         };
         let mut lists = Vec::new();
         let mut facts = Vec::new();
+        let mut ders = Vec::new();
         for (index, der) in CertificateRevocationListDer::pem_slice_iter(pem.as_bytes()).enumerate()
         {
             if index == MAX_LISTS {
@@ -60,11 +76,12 @@ impl Revocation {
             }
             let read = der
                 .map_err(|error| format!("is no PEM: {}", pem_fault(&error)))
-                .and_then(|der| Ok((CrlFacts::read(&der)?, parse(&der)?)));
+                .and_then(|der| Ok((CrlFacts::read(&der)?, parse(&der)?, der)));
             match read {
-                Ok((about, list)) => {
+                Ok((about, list, der)) => {
                     facts.push(about);
                     lists.push(list);
+                    ders.push(der);
                 }
                 Err(error) => {
                     check.fault(CRLS, format!("list {} {error}", index + 1));
@@ -78,10 +95,80 @@ impl Revocation {
             return None;
         }
         Some(Self {
-            lists: lists.into(),
-            facts: facts.into(),
-            only_leaf: message.only_verify_leaf_crl,
+            revocation: Revocation {
+                lists: lists.into(),
+                facts: facts.into(),
+                only_leaf: message.only_verify_leaf_crl,
+                gaps: Box::default(),
+            },
+            ders,
         })
+    }
+
+    /// The lists, held against the authorities they are given with. A list of none of these is
+    /// that of an authority between them and the certificates, for all that can be told.
+    pub(super) fn of(self, authorities: &[CertificateDer<'_>]) -> Revocation {
+        let Self { revocation, ders } = self;
+        let lists: Vec<_> = ders.iter().filter_map(|der| List::read(der)).collect();
+        let authorities: Vec<_> = authorities
+            .iter()
+            .filter_map(|der| Some(X509Certificate::from_der(der).ok()?.1))
+            .collect();
+        let mut gaps = Vec::new();
+        for list in &lists {
+            let mut named = authorities
+                .iter()
+                .filter(|authority| authority.subject().as_raw() == list.issuer())
+                .peekable();
+            if named.peek().is_some() && !named.any(|authority| list.is_signed_by(authority)) {
+                gaps.push(format!(
+                    "the list of {} is not signed with the key of the authority of that name: give the list that authority issued",
+                    list.read.issuer()
+                ));
+            }
+        }
+        // Of a chain down from an authority, its own list covers the certificate below it.
+        for authority in authorities.iter().filter(|_| !revocation.only_leaf) {
+            let subject = authority.subject();
+            if !lists.iter().any(|list| list.issuer() == subject.as_raw()) {
+                gaps.push(format!(
+                    "holds no list of {subject}: every certificate it issued would be refused. Add its list, or take the authority out"
+                ));
+            }
+        }
+        let gaps = gaps.into_iter().map(Into::into).collect();
+        Revocation { gaps, ..revocation }
+    }
+}
+
+/// A list, read for who issued it.
+struct List<'a> {
+    read: CertificateRevocationList<'a>,
+}
+
+impl<'a> List<'a> {
+    fn read(der: &'a [u8]) -> Option<Self> {
+        let (_, read) = CertificateRevocationList::from_der(der).ok()?;
+        Some(Self { read })
+    }
+
+    fn issuer(&self) -> &[u8] {
+        self.read.issuer().as_raw()
+    }
+
+    /// Whether its signature is by the key of this authority, whatever the algorithm: one that is
+    /// not the list's own takes no signature of it.
+    fn is_signed_by(&self, authority: &X509Certificate<'_>) -> bool {
+        let key = &authority.public_key().subject_public_key.data;
+        let (message, signature) = (
+            self.read.tbs_cert_list.as_ref(),
+            &self.read.signature_value.data,
+        );
+        let known = aws_lc_rs::default_provider().signature_verification_algorithms;
+        let signed = |algorithm: &&dyn SignatureVerificationAlgorithm| {
+            algorithm.verify_signature(key, message, signature).is_ok()
+        };
+        known.all.iter().any(signed)
     }
 }
 

@@ -11,11 +11,15 @@ struct Issued {
 }
 
 fn authority() -> (Issuer<'static, KeyPair>, String) {
+    authority_called("An authority")
+}
+
+fn authority_called(name: &str) -> (Issuer<'static, KeyPair>, String) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
     params
         .distinguished_name
-        .push(rcgen::DnType::CommonName, "An authority");
+        .push(rcgen::DnType::CommonName, name);
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let pem = params.self_signed(&key).unwrap().pem();
     (Issuer::new(params, key), pem)
@@ -192,14 +196,14 @@ fn an_expired_certificate_is_told_with_its_time_and_stays_what_it_is() {
         params.not_after = rcgen::date_time_ymd(2021, 1, 1);
     });
     let secret = Secret::read(certificate(&one.chain, &one.key)).unwrap();
-    let faults = secret.expired(SystemTime::now());
+    let faults = secret.unusable(SystemTime::now());
     assert_eq!(faults.len(), 1);
     assert_eq!(
         faults[0].to_string(),
         "secrets/web: certificate.chain: the certificate of CN=api.example.com expired at 2021-01-01T00:00:00Z: put a newer one in its place"
     );
     let then = std::time::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
-    assert!(secret.expired(then).is_empty());
+    assert!(secret.unusable(then).is_empty());
 }
 
 #[test]
@@ -227,7 +231,7 @@ fn revocation_lists_say_whose_they_are_and_are_not_taken_past_their_time() {
     assert_eq!(facts[0].next_update_text(), "2999-12-31T00:00:00Z");
     assert_eq!(secret.first_crl_expiry(), Some(facts[1].next_update));
     let faults: Vec<String> = secret
-        .expired(SystemTime::now())
+        .unusable(SystemTime::now())
         .iter()
         .map(ToString::to_string)
         .collect();
@@ -237,6 +241,51 @@ fn revocation_lists_say_whose_they_are_and_are_not_taken_past_their_time() {
             "secrets/clients: ca.crls: the list of CN=An authority was to be renewed by 2021-12-31T00:00:00Z: put a newer one in its place"
         ]
     );
+}
+
+/// What is of no use today of the authorities `certificates` with these lists.
+fn gaps(certificates: &str, crls: &str, only_leaf: bool) -> Vec<String> {
+    let mut message = bundle(certificates, Some(crls));
+    if let Some(v1::secret::Kind::Ca(bundle)) = &mut message.kind {
+        bundle.only_verify_leaf_crl = only_leaf;
+    }
+    let secret = Secret::read(message).unwrap();
+    let faults = secret.unusable(SystemTime::now());
+    faults.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn an_authority_without_a_list_of_its_own_is_of_no_use_unless_only_leaves_are_looked_at() {
+    let (one, two) = (authority_called("One"), authority_called("Two"));
+    let (of_one, of_two) = (list(&one.0, 2999), list(&two.0, 2999));
+    let both = one.1.clone() + &two.1;
+    assert!(gaps(&one.1, &of_one, false).is_empty());
+    // Of an authority between, whose certificate need not be there.
+    assert!(gaps(&one.1, &format!("{of_one}{of_two}"), false).is_empty());
+    assert!(gaps(&both, &format!("{of_one}{of_two}"), false).is_empty());
+    let told = |name: &str| {
+        format!(
+            "secrets/clients: ca.crls: holds no list of CN={name}: every certificate it issued would be refused. Add its list, or take the authority out"
+        )
+    };
+    assert_eq!(gaps(&one.1, &of_two, false), [told("One")]);
+    assert_eq!(gaps(&both, &of_one, false), [told("Two")]);
+    assert!(gaps(&one.1, &of_two, true).is_empty());
+}
+
+#[test]
+fn a_list_in_the_name_of_an_authority_has_to_be_signed_by_it() {
+    let (real, forged) = (authority_called("One"), authority_called("One"));
+    let told = gaps(&real.1, &list(&forged.0, 2999), true);
+    assert_eq!(
+        told,
+        [
+            "secrets/clients: ca.crls: the list of CN=One is not signed with the key of the authority of that name: give the list that authority issued"
+        ]
+    );
+    // An authority with a new key beside the one before.
+    let both = real.1 + &forged.1;
+    assert!(gaps(&both, &list(&forged.0, 2999), false).is_empty());
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub(crate) fn run(args: &Validate, output: &mut Output) -> anyhow::Result<()> {
             (Input { documents }, faulty.faults, invalid)
         }
     };
-    faults.extend(input.locate(expired(&input)));
+    faults.extend(input.locate(unusable(&input)));
     let mut hint = "";
     if !args.each {
         let changes = input
@@ -57,12 +57,12 @@ pub(crate) fn run(args: &Validate, output: &mut Output) -> anyhow::Result<()> {
 }
 
 /// What the server would not take today.
-fn expired(input: &Input<Resource>) -> Vec<FieldError> {
+fn unusable(input: &Input<Resource>) -> Vec<FieldError> {
     let now = SystemTime::now();
     let resources = input.documents.iter().map(|(_, _, resource)| resource);
     resources
         .flat_map(|resource| match resource {
-            Resource::Secret(secret) => secret.expired(now),
+            Resource::Secret(secret) => secret.unusable(now),
             _ => Vec::new(),
         })
         .collect()
