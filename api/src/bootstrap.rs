@@ -3,7 +3,7 @@
 //! A program has one type of settings, every one of them optional, which is also its flags. Unknown
 //! keys and bad values are refused, all of them at once, each with its key and where it stands.
 
-use std::{collections::BTreeMap, ffi::OsString, fmt, path::Path, str::FromStr};
+use std::{collections::BTreeMap, ffi::OsString, fmt, net::SocketAddr, path::Path, str::FromStr};
 
 use figment::{
     Figment, Provider,
@@ -78,6 +78,26 @@ where
     Ok(Some(number))
 }
 
+/// Reads `IP:PORT`, as of a flag.
+///
+/// # Errors
+/// When it is none; says what is.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    crate::resource::parse_address(text)
+}
+
+/// Reads `IP:PORT` of a file or an environment variable.
+///
+/// # Errors
+/// When it is none; says what is.
+pub fn some_address<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    let read = text.as_deref().map(address).transpose();
+    read.map_err(serde::de::Error::custom)
+}
+
 fn read_file(path: &Path) -> Result<Dict, String> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("cannot read the configuration {}: {error}", path.display()))?;
@@ -108,7 +128,8 @@ fn dict(provider: impl Provider) -> Result<Dict, String> {
 /// The variables that are settings, by key. All are text; what is none is noted as a fault.
 ///
 /// Kubernetes sets variables of its own for a service that is called as the program is
-/// (`FLEETWAY_XDS_SERVICE_HOST`, `FLEETWAY_XDS_PORT_7080_TCP`): those are no settings.
+/// (`FLEETWAY_XDS_SERVICE_HOST`, `FLEETWAY_XDS_PORT_7080_TCP`): those are no settings. A variable
+/// that is empty is as one that is not there.
 fn environment(
     prefix: &str,
     variables: impl Iterator<Item = (OsString, OsString)>,
@@ -123,7 +144,7 @@ fn environment(
         let of_service = ["port", "service_host", "service_port"]
             .iter()
             .any(|word| key == *word || key.starts_with(&format!("{word}_")));
-        if of_service {
+        if of_service || value.is_empty() {
             continue;
         }
         match value.into_string() {
@@ -222,6 +243,12 @@ mod tests {
             ("FLEETWAY_X_SERVICE_HOST", "10.0.0.1"),
             ("FLEETWAY_X_SERVICE_PORT_REST", "7080"),
         ]);
+        assert_eq!(read, Ok(Settings::default()));
+    }
+
+    #[test]
+    fn a_variable_that_is_empty_is_as_one_that_is_not_there() {
+        let read = settings(&[("FLEETWAY_X_NAME", ""), ("FLEETWAY_X_COUNT", "")]);
         assert_eq!(read, Ok(Settings::default()));
     }
 

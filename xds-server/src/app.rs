@@ -23,7 +23,7 @@ use crate::{
     metrics::Metrics,
     rest,
     store::{SledStore, write_atomically},
-    tls::Tls,
+    tls::{self, Tls},
 };
 
 /// A server that runs.
@@ -119,6 +119,9 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
             address = %rest_address,
             "REST is bound beyond loopback and asks nobody who they are: whoever reaches it can change everything"
         );
+    }
+    if let Some(warning) = tls::open_to(xds_address, config.tls.as_ref()) {
+        tracing::warn!(address = %xds_address, "{warning}");
     }
     let revision = app.committer.snapshot().revision();
     tracing::info!(rest = %rest_address, xds = %xds_address, data = %config.data.display(), revision, tls = secure, "serving");

@@ -85,10 +85,12 @@ pub struct Source {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Where REST is served [default: 127.0.0.1:7080]; port 0 lets the system choose
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", value_parser = bootstrap::address)]
+    #[serde(deserialize_with = "bootstrap::some_address")]
     rest: Option<SocketAddr>,
     /// Where discovery streams are served [default: 127.0.0.1:7081]
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", value_parser = bootstrap::address)]
+    #[serde(deserialize_with = "bootstrap::some_address")]
     xds: Option<SocketAddr>,
     /// What is logged: error, warn, info, debug, trace, or by module [default: info]
     #[arg(long, value_name = "FILTER")]
@@ -131,7 +133,8 @@ pub struct Source {
 pub enum ClientIdentity {
     /// Its URI names say which node of which fleet it may be
     San,
-    /// Whoever has a certificate may be any node of any fleet
+    /// Whoever may connect may be any node of any fleet: who has a certificate where they are
+    /// asked for, else everybody
     Off,
 }
 
@@ -165,34 +168,30 @@ impl Config {
 }
 
 fn tls(all: &Source) -> anyhow::Result<Option<tls::Files>> {
+    let identity = all.tls_client_identity;
     if all.tls_client_ca.is_none() {
-        for (key, flag, given) in [
-            (
-                "tls_client_crl",
-                "--tls-client-crl",
-                all.tls_client_crl.is_some(),
-            ),
-            (
-                "tls_client_identity",
-                "--tls-client-identity",
-                all.tls_client_identity.is_some(),
-            ),
-        ] {
-            ensure!(
-                !given,
-                "{key}: has no effect without tls_client_ca: give --tls-client-ca, or leave {flag} out"
-            );
-        }
+        ensure!(
+            all.tls_client_crl.is_none(),
+            "tls_client_crl: has no effect without tls_client_ca: give --tls-client-ca, or leave --tls-client-crl out"
+        );
+        ensure!(
+            identity != Some(ClientIdentity::San),
+            "tls_client_identity: san has no effect without tls_client_ca: give --tls-client-ca, or leave --tls-client-identity out"
+        );
     }
     let clients = all.tls_client_ca.clone().map(|ca| tls::Clients {
         ca,
         crl: all.tls_client_crl.clone(),
-        identity: all.tls_client_identity.unwrap_or(ClientIdentity::San),
     });
     match (all.tls_cert.clone(), all.tls_key.clone()) {
-        (Some(cert), Some(key)) => Ok(Some(tls::Files { cert, key, clients })),
+        (Some(cert), Some(key)) => Ok(Some(tls::Files {
+            cert,
+            key,
+            clients,
+            identity: identity.unwrap_or(ClientIdentity::San),
+        })),
         (Some(_), None) => bail!("tls_key: is missing: give --tls-cert and --tls-key"),
-        (None, None) if clients.is_none() => Ok(None),
+        (None, None) if clients.is_none() && identity.is_none() => Ok(None),
         (None, _) => bail!("tls_cert: is missing: give --tls-cert and --tls-key"),
     }
 }

@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -24,7 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use crate::config::ClientIdentity;
+use crate::{config::ClientIdentity, delta::Exposure};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -38,6 +39,45 @@ pub struct Files {
     pub key: PathBuf,
     /// What clients of the discovery streams must show, if anything.
     pub clients: Option<Clients>,
+    /// What of a client's certificate says who it may be. `Off` without `clients`: secrets go to
+    /// whoever connects.
+    pub identity: ClientIdentity,
+}
+
+impl Files {
+    /// Who, of those beyond loopback, can have the secrets that are sent.
+    #[must_use]
+    pub fn exposure(&self) -> Exposure {
+        match (&self.clients, self.identity) {
+            (None, ClientIdentity::San) => Exposure::Unidentified,
+            (Some(_), _) | (None, ClientIdentity::Off) => Exposure::None,
+        }
+    }
+}
+
+/// What to warn of where streams are served at this address: whoever reaches it and is not asked
+/// who it is.
+#[must_use]
+pub fn open_to(address: SocketAddr, files: Option<&Files>) -> Option<&'static str> {
+    use ClientIdentity::{Off, San};
+    if address.ip().to_canonical().is_loopback() {
+        return None;
+    }
+    match files.map(|files| (&files.clients, files.identity)) {
+        None => Some(
+            "discovery streams are bound beyond loopback in the clear: whoever reaches the address can claim any fleet and have its configuration, but for its secrets. Give --tls-cert, --tls-key and --tls-client-ca",
+        ),
+        Some((None, San)) => Some(
+            "discovery streams are bound beyond loopback and nobody is asked for a certificate: whoever reaches the address can claim any fleet and have its configuration, but for its secrets. Give --tls-client-ca",
+        ),
+        Some((None, Off)) => Some(
+            "discovery streams are bound beyond loopback and nobody is asked for a certificate: whoever reaches the address can claim any fleet and have its secrets. Give --tls-client-ca, and leave --tls-client-identity off out",
+        ),
+        Some((Some(_), Off)) => Some(
+            "discovery streams are bound beyond loopback and no certificate is tied to a fleet: whoever has one can claim any fleet and have its secrets. Leave --tls-client-identity off out",
+        ),
+        Some((Some(_), San)) => None,
+    }
 }
 
 /// Which certificates clients of the discovery streams must show.
@@ -47,8 +87,6 @@ pub struct Clients {
     pub ca: PathBuf,
     /// Their revocation lists, in PEM.
     pub crl: Option<PathBuf>,
-    /// Whether it says who the client may be.
-    pub identity: ClientIdentity,
 }
 
 /// What the files say.
@@ -109,8 +147,13 @@ impl Tls {
     /// Whether the certificates of clients say who they may be.
     #[must_use]
     pub fn identifies_clients(&self) -> bool {
-        let clients = self.files.clients.as_ref();
-        clients.is_some_and(|clients| clients.identity == ClientIdentity::San)
+        self.files.clients.is_some() && self.files.identity == ClientIdentity::San
+    }
+
+    /// Where the certificates are.
+    #[must_use]
+    pub const fn files(&self) -> &Files {
+        &self.files
     }
 
     /// Takes changed files over, on SIGHUP and every now and then, until `stopping`. Files that are
@@ -303,4 +346,62 @@ fn secret(kind: v1::secret::Kind, place: impl Fn(&str) -> String) -> anyhow::Res
 fn refuse(faults: Vec<String>) -> anyhow::Result<()> {
     anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(asked: bool, identity: ClientIdentity) -> Files {
+        Files {
+            cert: "c".into(),
+            key: "k".into(),
+            clients: asked.then(|| Clients {
+                ca: "a".into(),
+                crl: None,
+            }),
+            identity,
+        }
+    }
+
+    #[test]
+    fn who_is_not_asked_for_a_certificate_has_secrets_only_where_that_was_said() {
+        use ClientIdentity::{Off, San};
+        for (asked, identity, exposure) in [
+            (true, San, Exposure::None),
+            (true, Off, Exposure::None),
+            (false, San, Exposure::Unidentified),
+            (false, Off, Exposure::None),
+        ] {
+            assert_eq!(files(asked, identity).exposure(), exposure);
+        }
+    }
+
+    #[test]
+    fn an_address_beyond_loopback_that_asks_not_who_connects_is_warned_of() {
+        use ClientIdentity::{Off, San};
+        let open: SocketAddr = "0.0.0.0:7081".parse().unwrap();
+        for (files, says) in [
+            (None, "in the clear"),
+            (
+                Some(files(false, San)),
+                "but for its secrets. Give --tls-client-ca",
+            ),
+            (
+                Some(files(false, Off)),
+                "have its secrets. Give --tls-client-ca",
+            ),
+            (
+                Some(files(true, Off)),
+                "whoever has one can claim any fleet",
+            ),
+        ] {
+            let told = open_to(open, files.as_ref()).unwrap();
+            assert!(told.contains(says), "{told}");
+            for local in ["127.0.0.1:1", "[::1]:1"] {
+                assert_eq!(open_to(local.parse().unwrap(), files.as_ref()), None);
+            }
+        }
+        assert_eq!(open_to(open, Some(&files(true, San))), None);
+    }
 }

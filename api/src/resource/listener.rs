@@ -398,12 +398,17 @@ pub(super) fn read_address(check: &mut Checker, field: &str, text: &str) -> Opti
         check.fault(field, "is missing: write IP:PORT, such as 127.0.0.1:8080");
         return None;
     }
-    if let Ok(address) = text.parse() {
-        return Some(address);
-    }
-    check.fault(
-        field,
-        format!("\"{text}\" is not IP:PORT, such as 127.0.0.1:8080 or [::1]:8080 (host names are not resolved)"),
-    );
-    None
+    check.take(|| field.to_owned(), parse_address(text))
+}
+
+/// Reads `IP:PORT`.
+///
+/// # Errors
+/// What it should be.
+pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "\"{text}\" is not IP:PORT, such as 127.0.0.1:8080 or [::1]:8080 (host names are not resolved)"
+        )
+    })
 }

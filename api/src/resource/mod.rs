@@ -24,6 +24,8 @@ use std::{collections::BTreeMap, hash::BuildHasher as _, time::Duration};
 pub use cluster::{Cluster, Endpoint, Endpoints, UpstreamProtocol};
 use fleetway_proto::{Duration as ProtoDuration, v1};
 pub use host::HostPattern;
+#[cfg(feature = "bootstrap")]
+pub(crate) use listener::parse_address;
 pub use listener::{
     ConnectionLimits, EscapedSlashes, HttpLimits, HttpListener, Listener, ListenerTls,
     PathNormalization, Protocol, Underscores,

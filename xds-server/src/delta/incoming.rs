@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::{Stream, StreamExt as _, future::ready};
@@ -19,7 +19,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::either::Either;
 use tonic::transport::server::{Connected, TcpIncoming};
 
-use super::claims::Claims;
+use super::{claims::Claims, repeats::Repeats, session::Exposure};
 use crate::tls::Tls;
 
 /// The other end of a connection.
@@ -27,17 +27,21 @@ use crate::tls::Tls;
 pub(super) struct Peer {
     /// Its address.
     pub(super) address: Option<SocketAddr>,
-    /// Whether it is connected over TLS.
-    pub(super) tls: bool,
+    /// Who could have what is sent to it, if it is not on this machine.
+    pub(super) beyond_loopback: Exposure,
     /// What its certificate allows it to be; none where certificates are not asked for that.
     pub(super) claims: Option<Arc<Claims>>,
 }
 
 impl Peer {
-    /// Whether nobody else can read what is sent to it.
-    pub(super) fn confidential(&self) -> bool {
+    /// Who could have what is sent to it.
+    pub(super) fn exposure(&self) -> Exposure {
         let local = |address: SocketAddr| address.ip().to_canonical().is_loopback();
-        self.tls || self.address.is_some_and(local)
+        if self.address.is_some_and(local) {
+            Exposure::None
+        } else {
+            self.beyond_loopback
+        }
     }
 }
 
@@ -52,9 +56,10 @@ pub(super) fn incoming(
     tls: Option<Arc<Tls>>,
 ) -> impl Stream<Item = io::Result<Connection>> {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let failures = Arc::new(Repeats::default());
     let greeted = move |stream: io::Result<TcpStream>| {
-        let tls = tls.clone();
-        async move { greet(stream?, tls, first_bytes).await }
+        let (tls, failures) = (tls.clone(), failures.clone());
+        async move { greet(stream?, tls, first_bytes, &failures).await }
     };
     incoming
         .map(greeted)
@@ -68,10 +73,12 @@ async fn greet(
     stream: TcpStream,
     tls: Option<Arc<Tls>>,
     first_bytes: Duration,
+    failures: &Repeats,
 ) -> io::Result<Option<Connection>> {
+    let exposure = tls.as_ref().map(|tls| tls.files().exposure());
     let mut peer = Peer {
         address: stream.peer_addr().ok(),
-        tls: tls.is_some(),
+        beyond_loopback: exposure.unwrap_or(Exposure::Cleartext),
         claims: None,
     };
     let stream = match tls {
@@ -86,7 +93,12 @@ async fn greet(
                     Either::Right(Box::new(stream))
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(address = ?peer.address, %error, "a handshake failed");
+                    let error = error.to_string();
+                    let ip = peer.address.map(|address| address.ip());
+                    if let Some(untold) = failures.tell(ip, &error, Instant::now()) {
+                        let address = peer.address.map(|address| address.to_string());
+                        tracing::warn!(address, error, untold, "a handshake failed");
+                    }
                     return Ok(None);
                 }
                 Err(_) => return Ok(None),
@@ -180,22 +192,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_else_reads_what_stays_on_the_machine() {
-        for (address, confidential) in [
+    fn what_stays_on_the_machine_is_exposed_to_nobody() {
+        use Exposure::{Cleartext, Unidentified};
+        for (address, local) in [
             ("127.0.0.1:1", true),
             ("[::1]:1", true),
             ("[::ffff:127.0.0.1]:1", true),
             ("10.0.0.1:1", false),
             ("[::ffff:10.0.0.1]:1", false),
         ] {
-            let address = Some(address.parse().unwrap());
-            let peer = |tls| Peer {
-                address,
-                tls,
-                claims: None,
-            };
-            assert_eq!(peer(false).confidential(), confidential, "{address:?}");
-            assert!(peer(true).confidential());
+            for beyond_loopback in [Exposure::None, Unidentified, Cleartext] {
+                let peer = Peer {
+                    address: Some(address.parse().unwrap()),
+                    beyond_loopback,
+                    claims: None,
+                };
+                let expected = if local {
+                    Exposure::None
+                } else {
+                    beyond_loopback
+                };
+                assert_eq!(peer.exposure(), expected, "{address:?}");
+            }
         }
     }
 

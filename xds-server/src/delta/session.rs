@@ -7,6 +7,8 @@
 mod begin;
 mod withhold;
 
+pub use self::withhold::Exposure;
+
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use envoy_types::pb::envoy::{
@@ -63,8 +65,8 @@ pub struct Session {
     /// Its number, which makes its nonces its own.
     stream: u64,
     nonces: u64,
-    /// Nobody but the client can read what is sent.
-    confidential: bool,
+    /// Who but the client could read what is sent.
+    exposure: Exposure,
     identity: Option<Identity>,
     announced_barrier: bool,
     snapshot: Arc<Snapshot>,
@@ -94,7 +96,7 @@ impl Session {
         Self {
             stream,
             nonces: 0,
-            confidential: false,
+            exposure: Exposure::Cleartext,
             identity: None,
             announced_barrier: false,
             snapshot,
@@ -112,10 +114,10 @@ impl Session {
         }
     }
 
-    /// The same for a connection that nobody else can read: secrets go over no other.
+    /// The same for a connection that is exposed like this: secrets go only where it is not.
     #[must_use]
-    pub const fn confidential(mut self, confidential: bool) -> Self {
-        self.confidential = confidential;
+    pub const fn exposed(mut self, exposure: Exposure) -> Self {
+        self.exposure = exposure;
         self
     }
 

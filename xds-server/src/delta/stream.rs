@@ -7,7 +7,7 @@ use std::{
     pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
@@ -30,7 +30,8 @@ use super::{
     claims::Claims,
     codec::{DeltaCodec, Response},
     incoming::{Peer, incoming},
-    session::Session,
+    repeats::Repeats,
+    session::{Exposure, Session},
 };
 use crate::{
     fleet::{Fleet, Listed, now_ms},
@@ -130,6 +131,7 @@ pub async fn serve(
 struct Discovery {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     fleet: Arc<Fleet>,
+    denied: Arc<Repeats>,
     closing: CancellationToken,
 }
 
@@ -143,6 +145,7 @@ impl Discovery {
         Self {
             snapshots,
             fleet,
+            denied: Arc::default(),
             closing,
         }
     }
@@ -198,15 +201,16 @@ impl StreamingService<DeltaDiscoveryRequest> for Open {
         let peer = request.extensions().get::<Peer>().cloned();
         let peer = peer.unwrap_or_else(|| Peer {
             address: request.remote_addr(),
-            tls: false,
+            beyond_loopback: Exposure::Cleartext,
             claims: None,
         });
         let stream = Stream {
-            session: Session::new(number, newest).confidential(peer.confidential()),
+            session: Session::new(number, newest).exposed(peer.exposure()),
             number,
             address: peer.address,
             claims: peer.claims,
             fleet: self.0.fleet.clone(),
+            denied: self.0.denied.clone(),
             listed: None,
         };
         let closing = self.0.closing.clone();
@@ -223,6 +227,8 @@ struct Stream {
     /// What the client may be; none for whatever it says.
     claims: Option<Arc<Claims>>,
     fleet: Arc<Fleet>,
+    /// Which refusals were logged not long ago.
+    denied: Arc<Repeats>,
     /// Its place in the fleet, once the client said who it is.
     listed: Option<Listed>,
 }
@@ -292,8 +298,12 @@ impl Stream {
                 && let Err(denied) = claims.allow(identity)
             {
                 self.fleet.counters().denied.fetch_add(1, Relaxed);
-                tracing::warn!(address, %denied, "a stream was refused");
-                return Err(Status::permission_denied(denied.to_string()));
+                let denied = denied.to_string();
+                let peer = self.address.map(|address| address.ip());
+                if let Some(untold) = self.denied.tell(peer, &denied, Instant::now()) {
+                    tracing::warn!(address, denied, untold, "a stream was refused");
+                }
+                return Err(Status::permission_denied(denied));
             }
             let listed = self.fleet.open(self.number, identity.clone(), address);
             self.listed =

@@ -85,8 +85,18 @@ fn unknown_keys_and_bad_values_are_refused_with_key_and_source() {
         ),
         (
             "a.yaml",
-            "data: d\ntls_cert: c\ntls_key: k\ntls_client_identity: 'off'\n",
-            "tls_client_identity: has no effect without tls_client_ca",
+            "data: d\ntls_cert: c\ntls_key: k\ntls_client_identity: san\n",
+            "tls_client_identity: san has no effect without tls_client_ca",
+        ),
+        (
+            "a.yaml",
+            "data: d\ntls_client_identity: 'off'\n",
+            "tls_cert: is missing",
+        ),
+        (
+            "a.yaml",
+            "data: d\nrest: localhost:7080\n",
+            "a.yaml: rest: \"localhost:7080\" is not IP:PORT, such as 127.0.0.1:8080 or [::1]:8080 (host names are not resolved)",
         ),
         (
             "a.yaml",
@@ -112,4 +122,22 @@ fn unknown_keys_and_bad_values_are_refused_with_key_and_source() {
         format!("{missing:#}").starts_with("cannot read the configuration none.yaml"),
         "{missing:#}"
     );
+}
+
+#[test]
+fn the_sample_of_the_settings_of_a_service_is_taken() {
+    let sample = include_str!("../../../deploy/systemd/xds.yaml");
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("master.key");
+    let text = fleetway_xds::store::MasterKey::generate()
+        .unwrap()
+        .to_text();
+    crate::support::write_private(&key, text.as_bytes());
+    let place = "/run/credentials/fleetway-xds.service/master.key";
+    assert!(sample.contains(place), "{sample}");
+    let sample = sample.replace(place, key.to_str().unwrap());
+    let config = load("xds.yaml", &sample, &["--data", "d"]).unwrap();
+    assert!(config.master_key.is_some());
+    let warned = fleetway_xds::tls::open_to(config.xds, config.tls.as_ref());
+    assert_eq!(warned, None);
 }

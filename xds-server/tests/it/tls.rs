@@ -5,7 +5,8 @@ use std::{fs, path::PathBuf, process::Stdio, time::Duration};
 use rcgen::KeyPair;
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader, Lines},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    net::TcpStream,
     process::{Child, ChildStderr, Command},
     time::timeout,
 };
@@ -184,4 +185,28 @@ async fn certificates_that_do_not_count_today_are_not_taken_over() {
     server.hang_up().await;
     server.logs("took over changed certificates").await;
     answers().await;
+}
+
+#[tokio::test]
+async fn the_same_failure_of_the_same_peer_is_logged_once() {
+    let place = Place::new();
+    let mut server = Server::start(place.command()).await;
+    let addresses = fs::read(place.path("data/addresses.json")).unwrap();
+    let addresses: serde_json::Value = serde_json::from_slice(&addresses).unwrap();
+    let address = addresses["xds"].as_str().unwrap();
+    let fail = async |bytes: &[u8]| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        // It is logged before the connection ends.
+        let _alert_or_reset = stream.read_to_end(&mut Vec::new()).await;
+    };
+    for _ in 0..7 {
+        fail(b"GET / HTTP/1.1\r\n\r\n").await;
+    }
+    // Something else about the same peer is told.
+    fail(b"\x16\x03\x01\0\x04\x01\0\0\0").await;
+    let first = server.logs("a handshake failed").await;
+    let second = server.logs("a handshake failed").await;
+    assert!(first.contains("InvalidContentType"), "{first}");
+    assert!(!second.contains("InvalidContentType"), "{second}");
 }

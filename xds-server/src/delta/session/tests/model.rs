@@ -201,7 +201,7 @@ impl World {
             ..Client::default()
         };
         let mut world = Self {
-            session: Session::new(0, snapshot.clone()).confidential(true),
+            session: Session::new(0, snapshot.clone()).exposed(Exposure::None),
             snapshot,
             streams: 0,
             client,
@@ -214,7 +214,7 @@ impl World {
 
     fn connect(&mut self) {
         self.streams += 1;
-        self.session = Session::new(self.streams, self.snapshot.clone()).confidential(true);
+        self.session = Session::new(self.streams, self.snapshot.clone()).exposed(Exposure::None);
         self.to_client.clear();
         self.to_server = self.client.greet().into();
     }

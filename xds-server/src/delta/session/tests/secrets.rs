@@ -10,10 +10,10 @@ fn with_secrets() -> [&'static str; 6] {
     [type_url::SECRET, one, two, three, four, five]
 }
 
-fn opened(snapshot: &Arc<Snapshot>, barrier: bool, confidential: bool) -> Session {
+fn opened(snapshot: &Arc<Snapshot>, barrier: bool, exposure: Exposure) -> Session {
     let urls = with_secrets();
     let urls = if barrier { &urls[..] } else { &urls[..5] };
-    let mut session = Session::new(7, snapshot.clone()).confidential(confidential);
+    let mut session = Session::new(7, snapshot.clone()).exposed(exposure);
     for (index, url) in urls.iter().enumerate() {
         let request = DeltaDiscoveryRequest {
             node: (index == 0).then(|| node(barrier)),
@@ -27,7 +27,7 @@ fn opened(snapshot: &Arc<Snapshot>, barrier: bool, confidential: bool) -> Sessio
 #[test]
 fn a_secret_comes_with_what_first_names_it_and_goes_with_what_last_does() {
     let state = next(&Arc::default(), &[put(S, "one", &[]), put(S, "two", &[])]);
-    let mut session = opened(&state, true, true);
+    let mut session = opened(&state, true, Exposure::None);
     assert!(
         !settle(&mut session)
             .iter()
@@ -55,7 +55,7 @@ fn a_plain_client_loses_a_secret_only_after_what_named_it() {
             naming("l", &[], &["one"]),
         ],
     );
-    let mut session = opened(&state, false, true);
+    let mut session = opened(&state, false, Exposure::None);
     assert_eq!(settle(&mut session)[0], "Secret +one");
     session.on_snapshot(next(&state, &[naming("l", &[], &["two"])]), 1);
     assert_eq!(
@@ -76,7 +76,7 @@ fn a_secret_that_is_asked_for_by_name_does_not_exist_for_those_it_does_not_conce
             naming("l", &["a"], &["here"]),
         ],
     );
-    let mut session = Session::new(7, state).confidential(true);
+    let mut session = Session::new(7, state).exposed(Exposure::None);
     let asked = DeltaDiscoveryRequest {
         node: Some(node(false)),
         ..subscribe(type_url::SECRET, &["unnamed", "elsewhere", "here", "never"])
@@ -89,10 +89,14 @@ fn a_secret_that_is_asked_for_by_name_does_not_exist_for_those_it_does_not_conce
 }
 
 #[test]
-fn where_others_can_read_neither_a_secret_is_sent_nor_what_needs_it() {
-    for barrier in [true, false] {
+fn where_others_can_read_or_claim_the_fleet_neither_a_secret_is_sent_nor_what_needs_it() {
+    for (barrier, exposure, remedy) in [
+        (true, Exposure::Cleartext, "connect over TLS"),
+        (false, Exposure::Cleartext, "connect over TLS"),
+        (true, Exposure::Unidentified, "--tls-client-ca"),
+    ] {
         let state = next(&Arc::default(), &[put(C, "c", &[]), put(S, "s", &[])]);
-        let mut session = opened(&state, barrier, false);
+        let mut session = opened(&state, barrier, exposure);
         settle(&mut session);
         assert_eq!(session.facts().live_revision, Some(1));
         let needed = next(&state, &[naming("l", &[], &["s"]), put(C, "c", &[])]);
@@ -104,7 +108,10 @@ fn where_others_can_read_neither_a_secret_is_sent_nor_what_needs_it() {
         assert_eq!(facts.live_revision, Some(1));
         let refusal = facts.refusal.unwrap();
         assert_eq!(refusal.revision, 2);
-        assert!(refusal.message.contains("secrets/s"), "{refusal:?}");
+        assert!(
+            refusal.message.contains("secrets/s") && refusal.message.contains(remedy),
+            "{refusal:?}"
+        );
 
         session.on_snapshot(next(&needed, &[put(L, "l", &[])]), 2);
         let sent = settle(&mut session);
