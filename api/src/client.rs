@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use self::error::ClientError;
-use self::error::{chain, describe};
+use self::error::{chain, describe, remedy};
 use crate::{
     Id, Kind,
     rest::{
@@ -466,11 +466,13 @@ impl Client {
                 write,
             };
         }
+        let remedy = remedy(error, self.base.scheme() == "https");
         ClientError::Unreachable {
             server,
             reason: chain(error),
-            sent: !error.is_connect() && !error.is_builder(),
+            sent: remedy.is_none() && !error.is_connect() && !error.is_builder(),
             write,
+            remedy,
         }
     }
 }

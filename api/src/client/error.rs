@@ -27,7 +27,7 @@ pub enum ClientError {
     #[error("{0}")]
     Problem(Box<Problem>),
     /// There was no answer.
-    #[error("cannot reach the server at {server}: {reason}. {}", next_step(*.sent, *.write))]
+    #[error("cannot reach the server at {server}: {reason}. {}", .remedy.map_or_else(|| next_step(*.sent, *.write), str::to_owned))]
     Unreachable {
         /// The server's address.
         server: String,
@@ -37,6 +37,8 @@ pub enum ClientError {
         sent: bool,
         /// Whether it was one that changes something.
         write: bool,
+        /// What to do, where the reason tells.
+        remedy: Option<&'static str>,
     },
     /// There was no answer in time.
     #[error(
@@ -97,6 +99,56 @@ pub(super) fn chain(error: &reqwest::Error) -> String {
         return error.to_string();
     }
     cause.to_string()
+}
+
+/// What to do about an error that is of the two ends not speaking the same, or not believing each
+/// other. The request has then not arrived.
+pub(super) fn remedy(error: &reqwest::Error, secure: bool) -> Option<&'static str> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(this) = cause {
+        if let Some(hyper) = this.downcast_ref::<hyper::Error>()
+            && hyper.is_parse()
+            && !secure
+        {
+            return Some("Does it speak TLS? Then write https://HOST:PORT");
+        }
+        if let Some(tls) = tls_error(this) {
+            return of_tls(tls);
+        }
+        cause = this.source();
+    }
+    None
+}
+
+/// The fault of TLS that this is, or carries: an I/O error does not tell what is in it as its cause.
+fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(tls) = error.downcast_ref() {
+        return Some(tls);
+    }
+    let io = error.downcast_ref::<std::io::Error>()?;
+    tls_error(io.get_ref()?)
+}
+
+const fn of_tls(error: &rustls::Error) -> Option<&'static str> {
+    use rustls::{CertificateError as Fault, Error};
+    match error {
+        Error::InvalidCertificate(Fault::UnknownIssuer | Fault::BadSignature) => Some(
+            "No authority that is believed issued the server's certificate: give the one that did with --ca FILE or FLEETWAY_CA",
+        ),
+        Error::InvalidCertificate(
+            Fault::NotValidForName | Fault::NotValidForNameContext { .. },
+        ) => Some("Write the address with a name that the server's certificate is for"),
+        Error::InvalidCertificate(
+            Fault::Expired
+            | Fault::ExpiredContext { .. }
+            | Fault::NotValidYet
+            | Fault::NotValidYetContext { .. },
+        ) => Some(
+            "The server's certificate does not count today: it has to be renewed, or a clock is wrong",
+        ),
+        Error::InvalidMessage(_) => Some("Does it speak TLS? If not, write http://HOST:PORT"),
+        _ => None,
+    }
 }
 
 /// The status and the beginning of a body that is no problem document.

@@ -364,3 +364,15 @@ fn validate_refuses_what_has_expired_and_quotes_no_key() {
         assert!(!run.stderr.contains(line), "{run:?}");
     }
 }
+
+#[test]
+fn a_variable_that_is_empty_is_as_one_that_is_not_there() {
+    for name in ["FLEETWAY_CA", "FLEETWAY_AUTHOR"] {
+        let run = fleetway_with(&["status", "--server", NOBODY], &[(name, "")], "");
+        assert_eq!(run.code, 5, "{run:?}");
+    }
+    let empty = fleetway_with(&["status", "--help"], &[("FLEETWAY_SERVER", "")], "");
+    assert_eq!(empty.code, 0, "{empty:?}");
+    let given = fleetway(&["status", "--server", NOBODY, "--ca", ""]);
+    assert_eq!(given.code, 1, "{given:?}");
+}

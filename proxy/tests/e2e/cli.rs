@@ -297,3 +297,34 @@ async fn who_does_not_serve_a_change_is_named_with_the_reason() {
         &["revision 4 is live on 2 of 2 connected nodes\n"],
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fleet_that_no_connected_proxy_is_of_is_pointed_out_after_the_wait() {
+    let server = Server::start().await;
+    let _proxy = Proxy::of(&server, "p1", "blue").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let apply = async |name: &str, fleets: &str, flags: &[&str]| {
+        let file = folder.path().join("route.yaml");
+        let text = format!(
+            "{{kind: Route, name: {name}, fleets: {fleets}, match: {{path: {{exact: /{name}}}}}, respond: {{status: 204}}}}"
+        );
+        std::fs::write(&file, text).expect("a file");
+        let file = file.to_str().expect("a plain path");
+        fleetway(server.rest, &[&["apply", "-f", file], flags].concat()).await
+    };
+    eventually("the proxy is connected", async || {
+        let (_, out, _) = fleetway(server.rest, &["get", "nodes"]).await;
+        out.contains("p1").then_some(())
+    })
+    .await;
+    let (code, out, err) = apply("good", "[blue]", &["--wait"]).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let (code, out, err) = apply("tf", "[blue, bleu]", &["--wait"]).await;
+    assert_eq!(
+        (code, err.as_str()),
+        (0, "note: no connected node is of fleet bleu (routes/tf)\n"),
+        "{out}"
+    );
+    let (_, _, err) = apply("tf", "[bleu]", &["--wait", "--dry-run"]).await;
+    assert_eq!(err, "");
+}

@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Proxy, Upstream, eventually};
+use crate::support::{Authority, Proxy, Upstream, block_with_texts, eventually, run_shell};
 
 /// A proxy that serves block number `block` of a page, with these addresses in place of those it
 /// has.
@@ -149,4 +149,85 @@ fn client_hello(name: &'static str) -> Vec<u8> {
     let mut sent = Vec::new();
     client.write_tls(&mut sent).expect("written");
     sent
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_redirect_of_the_routing_page_sends_from_http_to_https_and_no_further() {
+    let ca = Authority::new("Test CA");
+    let shop = ca.issue(&["shop.example.com"]);
+    let texts = [
+        ("<chain of shop.example.com>", &shop.chain),
+        ("<key of shop.example.com>", &shop.key),
+    ];
+    let yaml = block_with_texts("routing.md", 1, &texts)
+        .replace("0.0.0.0:8080", "127.0.0.1:0")
+        .replace("0.0.0.0:8443", "127.0.0.1:0");
+    let folder = TempDir::new().expect("a folder");
+    fs::write(folder.path().join("all.yaml"), yaml).expect("a file");
+    let proxy = Proxy::of_folder(folder.path()).await;
+    let (cleartext, secure) = (
+        proxy.listener("cleartext").await,
+        proxy.listener("secure").await,
+    );
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(ca.client_config())
+        .redirect(reqwest::redirect::Policy::none())
+        .resolve("shop.example.com", secure)
+        .build()
+        .expect("a client");
+    let answer = client
+        .get(format!("http://{cleartext}/cart?q=1"))
+        .header("host", "shop.example.com")
+        .send()
+        .await
+        .expect("an answer");
+    assert!(answer.status().is_redirection(), "{answer:?}");
+    let location = answer.headers()["location"].to_str().expect("text");
+    assert_eq!(location, "https://shop.example.com:8443/cart?q=1");
+    let location = location.replace("8443", &secure.port().to_string());
+    let answer = client.get(location).send().await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.text().await.expect("a text"), "shop\n");
+}
+
+#[tokio::test]
+async fn a_certificate_signed_as_the_page_says_names_the_node() {
+    let folder = TempDir::new().expect("a folder");
+    let path = Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../docs/fleetway-xds.md"
+    ));
+    let page = fs::read_to_string(path).expect("the page");
+    let lines = page
+        .split("```sh\n")
+        .find(|block| block.starts_with("openssl req -new"))
+        .and_then(|block| block.split("```").next())
+        .expect("the commands");
+    let authority = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=proxies -keyout proxies-ca.key -out proxies-ca.pem";
+    let script = format!(
+        "set -e\n{authority}\n{lines}\nopenssl verify -CAfile proxies-ca.pem p1.pem\nopenssl x509 -in p1.pem -noout -ext subjectAltName"
+    );
+    let (code, out) = run_shell(nobody(), folder.path(), &script).await;
+    assert_eq!(code, 0, "{out}");
+    assert!(
+        out.contains("p1.pem: OK") && out.contains("URI:spiffe://example.com/fleet/blue/node/p1"),
+        "{out}"
+    );
+}
+
+#[tokio::test]
+async fn the_sample_of_the_settings_of_a_service_starts_a_proxy() {
+    let path = Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../deploy/systemd/proxy.yaml"
+    ));
+    let sample = fs::read_to_string(path).expect("the sample");
+    assert!(sample.contains("xds.example.com:7081"), "{sample}");
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("proxy.yaml");
+    let sample = sample.replace("xds.example.com:7081", &nobody().to_string());
+    fs::write(&file, sample).expect("a file");
+    let proxy = Proxy::start(&["--config", file.to_str().expect("a plain path")]).await;
+    let (status, _) = proxy.page("/healthz").await;
+    assert_eq!(status, 200);
 }

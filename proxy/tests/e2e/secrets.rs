@@ -198,6 +198,31 @@ async fn over_tls_a_proxy_that_shows_its_certificate_gets_secrets_and_another_no
     )
     .await;
     assert_ne!(code, 0, "cleartext is not answered: {out}");
+    let plain = Server::start().await;
+    for (server, remedy) in [
+        (format!("http://{}", server.rest), "write https://HOST:PORT"),
+        (
+            format!("https://{}", server.rest),
+            "give the one that did with --ca FILE",
+        ),
+        (format!("https://{}", plain.rest), "write http://HOST:PORT"),
+        (
+            format!(
+                "https://localhost:{} --ca {authorities}",
+                server.rest.port()
+            ),
+            "a name that the server's certificate is for",
+        ),
+    ] {
+        for command in ["status", "delete route none"] {
+            let command = format!("FLEETWAY_CA= fleetway {command} --server {server}");
+            let (code, out) = run_shell(plain.rest, folder.path(), &command).await;
+            assert!(
+                code == 5 && out.contains(remedy) && !out.contains("Is it running?"),
+                "{command}: {out}"
+            );
+        }
+    }
 
     renew("new.example.com");
     server.signal("HUP");

@@ -4,7 +4,7 @@ use std::{io::IsTerminal, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::{
-    Args, Parser, Subcommand, ValueEnum,
+    Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use fleetway_api::{client::Client, proto, rest::Share};
@@ -27,6 +27,26 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Reads the command line. A variable that is empty is as one that is not there.
+    ///
+    /// # Errors
+    /// What is wrong with it; that help or the version is asked for counts as an error too.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let mut command = Self::command().mut_args(|argument| {
+            let value = argument.get_env().and_then(std::env::var_os);
+            if value.is_some_and(|value| value.is_empty()) {
+                argument.env(clap::builder::Resettable::Reset)
+            } else {
+                argument
+            }
+        });
+        let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        let read = Self::from_arg_matches_mut(&mut matches);
+        read.map_err(|error| error.format(&mut command))
+    }
 }
 
 /// What every command takes.
@@ -190,7 +210,7 @@ pub(crate) struct Wait {
 /// Print resources, nodes or revisions.
 #[derive(Debug, Args)]
 pub(crate) struct Get {
-    /// `listeners`, `routes`, `clusters`, `endpoints` (singular or plural, in any case), `all` of
+    /// `listeners`, `routes`, `clusters`, `endpoints`, `secrets` (singular or plural, in any case), `all` of
     /// these, `nodes` or `revisions`; or KIND/NAME.
     #[arg(value_name = "KIND")]
     pub(crate) kind: String,
@@ -352,8 +372,6 @@ pub(crate) fn tip(error: &clap::Error) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -15,12 +15,10 @@ mod table;
 
 use std::{io::Write as _, process::ExitCode};
 
-use clap::Parser as _;
-
 use crate::args::Cli;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(message) => {
             // Help and version are no errors. Nobody is left to tell when printing fails.

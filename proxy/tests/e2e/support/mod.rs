@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use certificates::{Authority, Issued, write_private};
 pub use client::{answered, ask, exchange};
 pub use nginx::Nginx;
-pub use pages::{apply_page, page_with_texts};
+pub use pages::{apply_page, block_with_texts, page_with_texts};
 pub use peers::{Peer, curl, run_python};
 pub use programs::{Proxy, Server, Surroundings, fleetway, fleetway_with_editor, run_shell};
 pub use rest::{Rest, documents};

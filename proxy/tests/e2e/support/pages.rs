@@ -30,9 +30,14 @@ pub async fn apply_page(server: &Server, page: &str, places: &[(&str, SocketAddr
 
 /// The first YAML of a page, with these texts, of many lines each, in place of what stands for them.
 pub fn page_with_texts(page: &str, texts: &[(&str, &String)]) -> String {
+    block_with_texts(page, 0, texts)
+}
+
+/// The same of block number `block` of its YAML.
+pub fn block_with_texts(page: &str, block: usize, texts: &[(&str, &String)]) -> String {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs")).join(page);
     let page = fs::read_to_string(path).expect("the page");
-    let (_, rest) = page.split_once("```yaml\n").expect("YAML");
+    let rest = page.split("```yaml\n").nth(block + 1).expect("YAML");
     let (yaml, _) = rest.split_once("```").expect("its end");
     let mut filled = String::new();
     for line in yaml.lines() {

@@ -40,7 +40,9 @@ pub(crate) async fn run(client: &Client, args: &Apply, output: &mut Output) -> a
         .map(|(_, document, _)| (&document.id, document::write(&document.message, None)))
         .collect();
     report(client, &response, &wanted, output).await?;
-    live::wait(client, &args.write.wait, &response, output).await
+    live::wait(client, &args.write.wait, &response, output).await?;
+    live::note_absent(client, &args.write.wait, &response, &wanted).await;
+    Ok(())
 }
 
 fn operations(input: &Input<()>, args: &Apply) -> Vec<Operation> {

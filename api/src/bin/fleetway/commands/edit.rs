@@ -28,7 +28,14 @@ pub(crate) async fn run(client: &Client, args: &Edit, output: &mut Output) -> an
     };
     let wanted = std::collections::BTreeMap::new();
     apply::report(client, &response, &wanted, output).await?;
-    live::wait(client, &args.write.wait, &response, output).await
+    live::wait(client, &args.write.wait, &response, output).await?;
+    if args.write.wait.time.is_some()
+        && let Ok(now) = client.get(id).await
+    {
+        let edited = [(id, now)].into();
+        live::note_absent(client, &args.write.wait, &response, &edited).await;
+    }
+    Ok(())
 }
 
 /// Edits until the text is taken, or is left as it was: `None`. After any error but that, a text
