@@ -3,7 +3,7 @@
 
 # The whole of it on loopback, with real requests through it. Ctrl-C stops it.
 run:
-	cargo build --quiet --bins --example demo
+	cargo build --bins --example demo
 	cargo run --quiet --package fleetway-proxy --example demo
 
 test:
