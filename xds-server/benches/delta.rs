@@ -19,7 +19,7 @@ use fleetway_api::{
     proto::{type_url, v1},
 };
 use fleetway_xds::{
-    delta::{BARRIER_FEATURE, Response, Session},
+    delta::{BARRIER_FEATURE, Exposure, Response, Session},
     snapshot::{Encoded, Entry, Snapshot, Stored},
 };
 
@@ -90,7 +90,7 @@ fn request(url: &str) -> DeltaDiscoveryRequest {
 
 /// A client that has everything.
 fn session(number: u64, snapshot: &Arc<Snapshot>, versions: &HashMap<String, String>) -> Session {
-    let mut session = Session::new(number, snapshot.clone()).confidential(true);
+    let mut session = Session::new(number, snapshot.clone()).exposed(Exposure::None);
     for url in [
         type_url::CLUSTER,
         type_url::ENDPOINTS,

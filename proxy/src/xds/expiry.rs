@@ -46,7 +46,7 @@ fn look(held: &Held, now: SystemTime) -> (BTreeSet<(String, String)>, Duration) 
         let Resource::Secret(secret) = &entry.resource else {
             continue;
         };
-        let faults = secret.expired(now).into_iter();
+        let faults = secret.unusable(now).into_iter();
         expired.extend(faults.map(|fault| (name.to_string(), fault.message)));
         let left = ends(secret).filter_map(|end| end.duration_since(now).ok());
         // Expired is what is past its end: a moment later.
