@@ -33,6 +33,8 @@ use crate::{
 pub struct Signals<S> {
     /// Finish what is in flight and end.
     pub stop: S,
+    /// Open the files of access logs again.
+    pub reopen: mpsc::Receiver<()>,
     /// Give way to a new process that does the same.
     pub upgrade: mpsc::Receiver<()>,
 }
@@ -90,7 +92,18 @@ pub async fn run(
         state: config.state.clone(),
     };
     let mut following = serving.follow(Ok(state));
-    let Signals { stop, mut upgrade } = signals;
+    let Signals {
+        stop,
+        mut reopen,
+        mut upgrade,
+    } = signals;
+    let logging = runtime.clone();
+    let reopening = tokio::spawn(async move {
+        while reopen.recv().await.is_some() {
+            tracing::info!("opening the access logs again");
+            logging.reopen_logs();
+        }
+    });
     let mut stop = pin!(stop);
     let outcome = loop {
         tokio::select! {
@@ -127,7 +140,7 @@ pub async fn run(
     };
     ended.cancel();
     admin.await?;
-    for task in [watching, expiring, ready] {
+    for task in [watching, expiring, ready, reopening] {
         task.abort();
         let _ended = task.await;
     }

@@ -4,6 +4,7 @@
 //! way: [`listener`] → [`connection`] → [`http`] → [`route`] → [`cluster`] → [`upstream`], and
 //! back.
 
+mod access_log;
 pub mod admin;
 pub mod admission;
 pub mod app;

@@ -53,19 +53,13 @@ async fn run(config: Config, legacy: Legacy) -> anyhow::Result<()> {
     let program = std::env::current_exe()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut user2 = signal(SignalKind::user_defined2())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let (asked, upgrade) = mpsc::channel(1);
-    tokio::spawn(async move {
-        while user2.recv().await.is_some() {
-            // One that is asked for while another is under way is the same.
-            let _ = asked.try_send(());
-        }
-    });
+    let reopen = asked_by(SignalKind::user_defined1())?;
+    let upgrade = asked_by(SignalKind::user_defined2())?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             tracing::info!(
-                "SIGHUP: there is nothing to read again: resources are followed as they change, and SIGUSR2 starts the program anew, with its settings"
+                "SIGHUP: there is nothing to read again: resources are followed as they change, SIGUSR1 opens the access logs again, and SIGUSR2 starts the program anew, with its settings"
             );
         }
     });
@@ -75,7 +69,24 @@ async fn run(config: Config, legacy: Legacy) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
-    app::run(config, legacy, program, Signals { stop, upgrade }).await
+    let signals = Signals {
+        stop,
+        reopen,
+        upgrade,
+    };
+    app::run(config, legacy, program, signals).await
+}
+
+/// What a signal asks for. One that comes while another waits is the same.
+fn asked_by(kind: SignalKind) -> std::io::Result<mpsc::Receiver<()>> {
+    let mut signals = signal(kind)?;
+    let (asked, asks) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while signals.recv().await.is_some() {
+            let _ = asked.try_send(());
+        }
+    });
+    Ok(asks)
 }
 
 fn fail(message: &str) -> ExitCode {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use fleetway_api::{FieldError, Name};
+use fleetway_api::{FieldError, Id, Kind, Name};
 use tokio::sync::{Mutex, watch};
 
 use crate::{
@@ -27,6 +27,9 @@ pub struct Runtime {
     overload: Arc<Overload>,
     addresses: watch::Sender<Addresses>,
 }
+
+/// How long access logs may take at the end.
+const LAST_LINES: Duration = Duration::from_secs(5);
 
 /// The addresses of the listeners, by name.
 pub type Addresses = BTreeMap<String, SocketAddr>;
@@ -103,10 +106,19 @@ impl Runtime {
         }
     }
 
-    /// Ends the workers' threads. Connections that are still open are closed.
+    /// Opens the files of access logs again: they may have been moved away.
+    pub fn reopen_logs(&self) {
+        self.live.load().logs.reopen();
+    }
+
+    /// Ends the workers' threads, and writes what is left of their access logs. Connections that are
+    /// still open are closed.
     pub fn stop(self) {
         for worker in self.workers {
             worker.join();
+        }
+        if !self.live.load().logs.finish(LAST_LINES) {
+            tracing::error!("not all lines of the access logs could be written");
         }
     }
 }
@@ -115,9 +127,11 @@ impl Apply for Arc<Runtime> {
     async fn apply(&self, update: Update) -> Result<(), Vec<FieldError>> {
         let mut sockets = self.sockets.lock().await;
         let workers = self.workers.len();
+        let changed = update.changed.clone();
         let next = Arc::new(self.live.load().next(update, now_ms(), workers)?);
         // Bound before the swap: what cannot be bound refuses the whole configuration.
         let plan = sockets.plan(&next, workers)?;
+        let removed: Vec<Name> = gone(&next, &changed).cloned().collect();
         let (revision, origin) = (next.revision, next.origin.to_string());
         self.live.swap(next);
         let opens = spread(plan.open, workers);
@@ -130,6 +144,9 @@ impl Apply for Arc<Runtime> {
             if let Err(error) = told {
                 tracing::error!(%error, "a listener change did not reach a worker");
             }
+        }
+        for name in &removed {
+            self.live.load().latencies.forget(name);
         }
         *sockets = plan.sockets;
         let addresses: Addresses = sockets
@@ -158,6 +175,14 @@ fn listed(addresses: &Addresses) -> String {
     } else {
         all.join(", ")
     }
+}
+
+/// The routes that are not there any more.
+fn gone<'c>(next: &Snapshot, changed: &'c [Id]) -> impl Iterator<Item = &'c Name> {
+    let routes = changed.iter().filter(|id| id.kind == Kind::Route);
+    routes
+        .filter(|id| next.resources.get(id).is_none())
+        .map(|id| &id.name)
 }
 
 /// The sockets of each worker, by listener: each has some of every listener's.

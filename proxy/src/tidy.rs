@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// From the outside in: a module uses only those after it.
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 22] = [
     "app",
     "admin",
     "handover",
@@ -14,6 +14,7 @@ const ORDER: [&str; 21] = [
     "http",
     "snapshot",
     "route",
+    "access_log",
     "upstream",
     "cluster",
     "tls",

@@ -160,6 +160,8 @@ struct Open {
 
 async fn run(local: Rc<Local>, mut inbox: mpsc::Receiver<Command>) {
     let mut open: HashMap<Name, Open> = HashMap::new();
+    let lines = local.clone();
+    tokio::task::spawn_local(async move { lines.logs.keep_flushing().await });
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

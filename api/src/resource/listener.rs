@@ -5,8 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use fleetway_proto::{Duration as ProtoDuration, v1};
 
 use super::{
-    Alpn, ClientCertificates, Common, DAY, MILLISECOND, ProxyProtocol, TcpListener, TlsPassthrough,
-    TlsVersion, label, read_common, read_duration, read_number,
+    AccessLog, Alpn, ClientCertificates, Common, DAY, MILLISECOND, ProxyProtocol, TcpListener,
+    TlsPassthrough, TlsVersion, label, read_common, read_duration, read_number,
 };
 use crate::{FieldError, Kind, Name, error::Checker};
 
@@ -26,6 +26,8 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// How many connections there may be.
     pub limits: ConnectionLimits,
+    /// Where a line for each request or connection goes, if anywhere.
+    pub access_log: Option<AccessLog>,
     /// What is spoken on it.
     pub protocol: Protocol,
 }
@@ -195,6 +197,9 @@ impl Listener {
             .tls
             .map(|tls| ListenerTls::read(&mut check, tls, is_http));
         let limits = ConnectionLimits::read(&mut check, message.limits.unwrap_or_default());
+        let access_log = message
+            .access_log
+            .and_then(|log| AccessLog::read(&mut check, &log));
         let protocol = Protocol::read(&mut check, message.protocol);
         if tls.is_some() && matches!(protocol, Some(Protocol::TlsPassthrough(_))) {
             check.fault(
@@ -209,6 +214,7 @@ impl Listener {
                 proxy_protocol,
                 tls,
                 limits,
+                access_log,
                 protocol,
             }),
             _ => Err(check.finish()),

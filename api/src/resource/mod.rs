@@ -3,6 +3,7 @@
 //! Each is made from its message by one `read` function that notes every fault it finds and goes
 //! on, so that a user sees them all at once.
 
+mod access_log;
 mod cluster;
 mod host;
 mod listener;
@@ -21,6 +22,7 @@ mod weighted;
 
 use std::{collections::BTreeMap, hash::BuildHasher as _, time::Duration};
 
+pub use access_log::AccessLog;
 pub use cluster::{Cluster, Endpoint, Endpoints, UpstreamProtocol};
 use fleetway_proto::{Duration as ProtoDuration, v1};
 pub use host::HostPattern;

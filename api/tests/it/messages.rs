@@ -313,18 +313,22 @@ fn listener() -> impl Strategy<Value = v1::Listener> {
         option::of(proxy_protocol),
         option::of(listener_tls()),
         option::of(limits),
+        option::of(text().prop_map(|path| v1::AccessLog { path })),
         option::of(prop_oneof![http, tcp]),
     )
         .prop_map(
-            |(name, fleets, labels, address, proxy_protocol, tls, limits, protocol)| v1::Listener {
-                name,
-                fleets,
-                labels,
-                address,
-                proxy_protocol,
-                tls,
-                limits,
-                protocol,
+            |(name, fleets, labels, address, proxy_protocol, tls, limits, access_log, protocol)| {
+                v1::Listener {
+                    name,
+                    fleets,
+                    labels,
+                    address,
+                    proxy_protocol,
+                    tls,
+                    limits,
+                    access_log,
+                    protocol,
+                }
             },
         )
 }

@@ -12,7 +12,7 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use fleetway_api::{Resource, document};
+use fleetway_api::{Id, Kind, Name, Resource, document};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -158,7 +158,7 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     let overload = admin.runtime.overload();
     out.gauge("fleetway_memory_resident_bytes", "", overload.resident());
     out.gauge("fleetway_memory_limit_bytes", "", overload.limit());
-    for kind in fleetway_api::Kind::ALL {
+    for kind in Kind::ALL {
         let count = snapshot.resources.of(kind).len() as u64;
         out.gauge("fleetway_resources", &format!("kind=\"{kind}\""), count);
     }
@@ -167,6 +167,9 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
         if listener.tls.is_some() {
             listener.counters.render_tls(name.as_str(), &mut out);
         }
+        if listener.access_log.is_some() {
+            listener.counters.render_access_log(name.as_str(), &mut out);
+        }
     }
     for cluster in snapshot.clusters() {
         cluster.counters.render(cluster.name.as_str(), &mut out);
@@ -174,6 +177,11 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
             cluster.counters.render_tls(cluster.name.as_str(), &mut out);
         }
     }
+    let is_route = |name: &Name| {
+        let id = Id::new(Kind::Route, name.clone());
+        snapshot.resources.get(&id).is_some()
+    };
+    snapshot.latencies.render(is_route, &mut out);
     certificates::render(&snapshot.resources, &mut out);
     (
         [(

@@ -18,8 +18,8 @@ use super::{
     tunnels::{self, Line},
 };
 use crate::{
-    http::{Allowed, Connection, Downstream, Overdue, ResponseBody, exchange},
-    http1::{self, DrainWatch, HeadLimits, ServerConfig},
+    http::{Allowed, Connection, Downstream, Overdue, ResponseBody, exchange, late, refused},
+    http1::{self, ConnectionError, DrainWatch, HeadLimits, ServerConfig},
     relay::Side,
     telemetry::Flood,
 };
@@ -129,7 +129,11 @@ async fn http1<W: Side + 'static>(
     let abort = |io: &mut Rewound<W>| io.reset();
     let serving = http1::serve_with_abort(io, &config, drain, abort, service);
     let switched = match overdue.clone().end(serving).await {
-        Some(served) => served?,
+        Some(served) => served.inspect_err(|error| match error {
+            ConnectionError::Refused(error) => refused(&connection, error),
+            ConnectionError::HeadTimeout => late(&connection),
+            _ => {}
+        })?,
         None => return Err(UNREAD.into()),
     };
     if let Some((client, ResponseBody::Tunnel(tunnel))) = switched {
@@ -226,8 +230,7 @@ fn watch(overdue: &Overdue, body: &ResponseBody, unread: Duration) -> Option<All
             body.watched_by(overdue);
             None
         }
-        ResponseBody::Full(Some(_)) => Some(overdue.allow(unread)),
-        ResponseBody::Full(None) | ResponseBody::Tunnel(_) => None,
+        made => made.is_made().then(|| overdue.allow(unread)),
     }
 }
 

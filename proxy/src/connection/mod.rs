@@ -8,6 +8,7 @@ mod http;
 mod meter;
 mod peek;
 mod proxy_header;
+mod record;
 mod streams;
 mod tcp;
 mod tls;
@@ -18,6 +19,7 @@ use std::{cell::OnceCell, io, net::SocketAddr, rc::Rc, sync::Arc};
 use fleetway_api::ProxyProtocol;
 use http::BoxError;
 pub use http::Drains;
+use record::Record;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
@@ -147,6 +149,7 @@ async fn stages(
                     peer: client.map_or(peer, |client| client.source),
                     destination,
                     tls,
+                    logged: OnceCell::new(),
                     own: OnceCell::new(),
                 })
             };
@@ -169,15 +172,24 @@ async fn stages(
         }
         Protocol::Tcp(tcp) => {
             let passage = tcp::Passage::choose(&view.snapshot, &local, &tcp.targets, tcp.relay);
-            drop(view);
             let client = client_of(&stream, peer, client)?;
+            let of = |tls| Record::begin(&local, &view, client.source, tls).speaks("TCP", None);
             match tls {
-                None => Box::pin(tcp::serve(stream, client, passage, &local, shard)).await,
+                None => {
+                    let record = of(None);
+                    drop(view);
+                    let served = tcp::serve(stream, client, passage, &local, shard, record);
+                    Box::pin(served).await;
+                }
                 Some(tls) => {
                     let handshake =
                         tls::handshake(stream, peer, entrance.name(), &tls.terminate, &shard.tls);
                     if let Some(secured) = Box::pin(handshake).await {
-                        Box::pin(tcp::serve(secured.stream, client, passage, &local, shard)).await;
+                        let record = of(Some(&secured.facts));
+                        drop(view);
+                        let stream = secured.stream;
+                        let served = tcp::serve(stream, client, passage, &local, shard, record);
+                        Box::pin(served).await;
                     }
                 }
             }
@@ -187,18 +199,34 @@ async fn stages(
             let within = passthrough.hello_timeout;
             drop(view);
             let name = Box::pin(hello::server_name(&stream, within)).await?;
-            let passage = passage_for(name.as_deref(), &entrance.view(&local), &local);
-            let Some(passage) = passage else {
-                shard.no_route.increment();
-                let asked = name.as_deref().unwrap_or("no name");
-                tracing::debug!(%peer, listener = %entrance.name(), "no cluster takes TLS for {asked}");
-                return Ok(());
-            };
             let client = client_of(&stream, peer, client)?;
-            Box::pin(tcp::serve(stream, client, passage, &local, shard)).await;
+            pass_tls_on(stream, name.as_deref(), client, &local, &entrance, shard).await;
             Ok(())
         }
     }
+}
+
+/// Passes TLS for `name` on as it comes, to whoever takes it.
+async fn pass_tls_on(
+    stream: TcpStream,
+    name: Option<&str>,
+    client: Addresses,
+    local: &Rc<Local>,
+    entrance: &Entrance,
+    shard: &ListenerShard,
+) {
+    let view = entrance.view(local);
+    let record = Record::begin(local, &view, client.source, None).speaks("TLS", name);
+    let Some(passage) = passage_for(name, &view, local) else {
+        record.failed("no_cluster");
+        shard.no_route.increment();
+        let (peer, listener) = (client.source, entrance.name());
+        let asked = name.unwrap_or("no name");
+        tracing::debug!(%peer, %listener, "no cluster takes TLS for {asked}");
+        return;
+    };
+    drop(view);
+    Box::pin(tcp::serve(stream, client, passage, local, shard, record)).await;
 }
 
 /// Where TLS for `name` goes, if anywhere.

@@ -6,6 +6,7 @@ use fleetway_api::Relay;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use super::record::Record;
 use crate::{
     cluster::Cluster,
     http::Local,
@@ -46,29 +47,48 @@ pub(super) async fn serve<W: Side>(
     passage: Passage,
     local: &Local,
     shard: &ListenerShard,
+    mut record: Record,
 ) {
     let peer = client.source;
     let mut downstream = Abrupt::new(stream);
-    let Passage { cluster, relay } = passage;
-    let until = relay.max_duration.map(|most| Instant::now() + most);
+    let Passage {
+        cluster,
+        relay: settings,
+    } = passage;
+    let until = settings.max_duration.map(|most| Instant::now() + most);
     let connected = match cluster {
-        Some((cluster, slot)) => connect(&cluster, slot, client, local, relay.max_connect_attempts)
-            .await
-            .map(|upstream| (upstream, cluster.counters.clone())),
+        Some((cluster, slot)) => {
+            connect(&cluster, slot, client, local, settings.max_connect_attempts)
+                .await
+                .map(|(upstream, endpoint)| {
+                    record.sent_to(&cluster, endpoint);
+                    (upstream, cluster.counters.clone())
+                })
+        }
         None => None,
     };
     let Some((upstream, counters)) = connected else {
         shard.no_endpoint.increment();
+        record.failed("no_endpoint");
         tracing::debug!(%peer, "no endpoint to pass the connection on to");
         return;
     };
     let mut upstream = Abrupt::new(upstream);
     let of_cluster = Active::new(counters.shard(local.worker));
     let limits = Limits {
-        idle: relay.idle_timeout,
+        idle: settings.idle_timeout,
         until,
     };
-    let relayed = relay_counted(&mut downstream, &mut upstream, limits, of_cluster.0, shard).await;
+    let counted = |to_upstream, to_client| {
+        shard.received_bytes.add(to_upstream);
+        of_cluster.0.sent_bytes.add(to_upstream);
+        shard.sent_bytes.add(to_client);
+        of_cluster.0.received_bytes.add(to_client);
+        record.moved(to_upstream, to_client);
+    };
+    let (near, far) = (downstream.stream(), upstream.stream());
+    let relayed = relay(near, far, Early::default(), limits, counted).await;
+    record.ended(&relayed);
     match relayed {
         Ok(()) => {
             downstream.end_in_order();
@@ -84,23 +104,6 @@ pub(super) async fn serve<W: Side>(
     }
 }
 
-async fn relay_counted<C: Side, U: Side>(
-    client: &mut Abrupt<C>,
-    upstream: &mut Abrupt<U>,
-    limits: Limits,
-    of_cluster: &ClusterShard,
-    shard: &ListenerShard,
-) -> Result<(), Cut> {
-    let moved = |to_upstream, to_client| {
-        shard.received_bytes.add(to_upstream);
-        of_cluster.sent_bytes.add(to_upstream);
-        shard.sent_bytes.add(to_client);
-        of_cluster.received_bytes.add(to_client);
-    };
-    let (client, upstream) = (client.stream(), upstream.stream());
-    relay(client, upstream, Early::default(), limits, moved).await
-}
-
 /// Connects to the endpoint whose turn it is; if that fails to the next, each once, at most
 /// `attempts` of them.
 async fn connect(
@@ -109,7 +112,7 @@ async fn connect(
     client: Addresses,
     local: &Local,
     attempts: u32,
-) -> Option<upstream::Stream> {
+) -> Option<(upstream::Stream, SocketAddr)> {
     let shard = cluster.counters.shard(local.worker);
     let mut tried: SmallVec<[SocketAddr; 3]> = SmallVec::new();
     for _ in 0..attempts {
@@ -117,7 +120,7 @@ async fn connect(
         match upstream::connect(cluster, local.worker, endpoint, Speak::Bytes, || client).await {
             Ok(stream) => {
                 shard.connections.increment();
-                return Some(stream);
+                return Some((stream, endpoint));
             }
             Err(error) => {
                 shard.connect_failures.increment();

@@ -80,18 +80,21 @@ impl Asked {
         line: Line,
     ) -> Response<ResponseBody> {
         let (mut parts, body) = response.into_parts();
-        let ResponseBody::Tunnel(tunnel) = body else {
+        let ResponseBody::Tunnel(mut tunnel) = body else {
             // To the client, a success would be a tunnel.
             if parts.status.is_success() {
                 let text = Bytes::from_static(b"the upstream did not change the protocol\n");
-                let mut response = Response::new(ResponseBody::full(text));
-                *response.status_mut() = StatusCode::BAD_GATEWAY;
+                let status = StatusCode::BAD_GATEWAY;
+                let body = body.replaced(status, "upstream_no_upgrade", text);
+                let mut response = Response::new(body);
+                *response.status_mut() = status;
                 return response;
             }
             return Response::from_parts(parts, body);
         };
         if self.extended {
             parts.status = StatusCode::OK;
+            tunnel.answered(parts.status);
             for name in [
                 header::CONNECTION,
                 header::UPGRADE,

@@ -12,8 +12,11 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use tokio::time::Instant;
+
 use super::Failure;
 use super::headers::remove_hop_by_hop;
+use super::record::Record;
 use super::screen::screen_trailers;
 use super::tunnel::Tunnel;
 use super::watchdog::{Activity, Expired, Overdue, Watchdog};
@@ -159,6 +162,9 @@ impl Body for RequestBody {
         let mut frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
         this.activity.touch();
         if let Some(Ok(frame)) = &mut frame {
+            if let Some(data) = frame.data_ref() {
+                this.activity.receive(data.len());
+            }
             if let Some(trailers) = frame.trailers_mut() {
                 screen_trailers(trailers);
             } else if let Some(data) = frame.data_ref()
@@ -189,6 +195,17 @@ pub enum ResponseBody {
     Forwarded(Box<Forwarded>),
     /// None: the response ends HTTP, and this is the other side of what follows.
     Tunnel(Box<Tunnel>),
+    /// Made here, and taken down in the access log once it has ended.
+    Recorded(Box<Recorded>),
+}
+
+/// A body made here that is taken down.
+#[derive(Debug)]
+pub struct Recorded {
+    bytes: Option<Bytes>,
+    record: Record,
+    /// Nothing was to be sent, or all of it was taken.
+    whole: bool,
 }
 
 /// A body passed on from an upstream, under the clocks of its request.
@@ -198,7 +215,59 @@ pub struct Forwarded {
     watchdog: Rc<RefCell<Watchdog>>,
     activity: Activity,
     /// Counted as in flight until the body has ended.
-    _in_flight: InFlight,
+    in_flight: InFlight,
+    record: Option<Record>,
+    ended: bool,
+}
+
+impl Forwarded {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            let expired = ready!(self.watchdog.borrow_mut().poll_expired(cx));
+            if let Some(record) = &mut self.record {
+                record.expired(expired);
+            }
+            return Poll::Ready(Some(Err(BodyError::Timeout(expired))));
+        };
+        self.activity.touch();
+        match (&frame, &mut self.record) {
+            (None, _) => self.ended = true,
+            (Some(_), None) => {}
+            (Some(Err(_)), Some(record)) => record.cut("upstream_reset"),
+            (Some(Ok(frame)), Some(record)) => match frame.data_ref() {
+                Some(data) => record.sent(data.len()),
+                None => frame
+                    .trailers_ref()
+                    .into_iter()
+                    .for_each(|fields| record.fields(fields)),
+            },
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Upstream)))
+    }
+}
+
+/// By the last byte, or where it breaks off.
+impl Drop for Forwarded {
+    fn drop(&mut self) {
+        let whole = self.ended || self.body.is_end_stream();
+        let at = match whole {
+            true => self.activity.last(),
+            false => Instant::now(),
+        };
+        self.in_flight.end(at);
+        if let Some(record) = &mut self.record {
+            record.end(at, whole);
+        }
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        self.record.end(Instant::now(), self.whole);
+    }
 }
 
 impl ResponseBody {
@@ -218,8 +287,60 @@ impl ResponseBody {
             body,
             watchdog: Rc::new(RefCell::new(watchdog)),
             activity,
-            _in_flight: in_flight,
+            in_flight,
+            record: None,
+            ended: false,
         }))
+    }
+
+    /// Has it taken down by `record`, to its end. `bodiless` tells that nothing of it is sent.
+    pub(super) fn recorded(self, mut record: Record, bodiless: bool) -> Self {
+        match self {
+            Self::Full(bytes) if record.is_logged() => Self::Recorded(Box::new(Recorded {
+                whole: bodiless || bytes.is_none(),
+                bytes,
+                record,
+            })),
+            Self::Forwarded(mut forwarded) => {
+                forwarded.record = Some(record);
+                Self::Forwarded(forwarded)
+            }
+            Self::Tunnel(mut tunnel) => {
+                record.became_tunnel();
+                tunnel.record = Some(record);
+                Self::Tunnel(tunnel)
+            }
+            // Its end is here.
+            other => other,
+        }
+    }
+
+    /// The answer to a client in place of this one, taken down as this one was to be.
+    #[must_use]
+    pub fn replaced(mut self, status: StatusCode, cause: &'static str, bytes: Bytes) -> Self {
+        let record = match &mut self {
+            Self::Forwarded(forwarded) => forwarded.record.take(),
+            _ => None,
+        };
+        let body = Self::full(bytes);
+        match record {
+            Some(mut record) => {
+                record.status(status);
+                record.cut(cause);
+                body.recorded(record, false)
+            }
+            None => body,
+        }
+    }
+
+    /// Whether it was made here and has bytes.
+    #[must_use]
+    pub fn is_made(&self) -> bool {
+        match self {
+            Self::Full(bytes) => bytes.is_some(),
+            Self::Recorded(recorded) => recorded.bytes.is_some(),
+            Self::Forwarded(_) | Self::Tunnel(_) => false,
+        }
     }
 
     /// Has its clocks heeded though the client may not read. What was made here has none.
@@ -241,13 +362,12 @@ impl Body for ResponseBody {
         match self.get_mut() {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Tunnel(_) => Poll::Ready(None),
-            Self::Forwarded(forwarded) => {
-                if let Poll::Ready(frame) = Pin::new(&mut forwarded.body).poll_frame(cx) {
-                    forwarded.activity.touch();
-                    return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Upstream)));
-                }
-                let expired = ready!(forwarded.watchdog.borrow_mut().poll_expired(cx));
-                Poll::Ready(Some(Err(BodyError::Timeout(expired))))
+            Self::Forwarded(forwarded) => forwarded.poll_frame(cx),
+            Self::Recorded(recorded) => {
+                recorded.whole = true;
+                let bytes = recorded.bytes.take();
+                recorded.record.sent(bytes.as_ref().map_or(0, Bytes::len));
+                Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
         }
     }
@@ -257,6 +377,7 @@ impl Body for ResponseBody {
             Self::Full(bytes) => bytes.is_none(),
             Self::Tunnel(_) => true,
             Self::Forwarded(forwarded) => forwarded.body.is_end_stream(),
+            Self::Recorded(recorded) => recorded.bytes.is_none(),
         }
     }
 
@@ -265,6 +386,12 @@ impl Body for ResponseBody {
             Self::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
+            Self::Recorded(recorded) => SizeHint::with_exact(
+                recorded
+                    .bytes
+                    .as_ref()
+                    .map_or(0, |bytes| bytes.len() as u64),
+            ),
             Self::Tunnel(_) => SizeHint::with_exact(0),
             Self::Forwarded(forwarded) => forwarded.body.size_hint(),
         }

@@ -4,8 +4,11 @@ use std::rc::Rc;
 
 use fleetway_api::Action;
 use http::{Response, StatusCode};
+use tokio::time::Instant;
 
-use super::{Connection, Failure, ResponseBody, Tunnel, forward::count_failure, local::View};
+use super::{
+    Connection, Failure, Record, ResponseBody, Tunnel, forward::count_failure, local::View,
+};
 use crate::{
     http1::Switched,
     route::Routed as _,
@@ -24,6 +27,7 @@ pub(super) async fn connect(
     connection: &Connection,
     view: &Rc<View>,
     bound: &BoundRoute,
+    record: &mut Record,
 ) -> Result<Response<ResponseBody>, Failure> {
     let rule = match &bound.route().action {
         Action::Forward(rule) if rule.connect => rule,
@@ -34,12 +38,14 @@ pub(super) async fn connect(
     let slot = slot.ok_or(Failure::NoEndpoint)?;
     let cluster = view.snapshot.cluster(slot).ok_or(Failure::NoEndpoint)?;
     let endpoint = local.pick(cluster, slot).ok_or(Failure::NoEndpoint)?;
-    let in_flight = InFlight::new(cluster.clone(), local.worker);
+    record.sent_to(cluster, endpoint);
+    let mut in_flight = InFlight::new(cluster.clone(), local.worker, record.began());
     let client = || connection.addresses();
     let io = upstream::connect(cluster, local.worker, endpoint, Speak::Bytes, client)
         .await
         .inspect_err(|error| count_failure(error, cluster, local.worker))?;
     cluster.counters.shard(local.worker).connections.increment();
+    in_flight.end(Instant::now());
     let upstream = Switched {
         io,
         read: bytes::Bytes::new(),

@@ -67,6 +67,31 @@ impl Failure {
         }
     }
 
+    /// The reason, as the access log has it.
+    #[must_use]
+    pub const fn cause(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad_request",
+            Self::Path(_) => "bad_path",
+            Self::BodyTooLarge => "body_too_large",
+            Self::HeadTooLarge => "head_too_large",
+            Self::UriTooLong => "uri_too_long",
+            Self::Overloaded => "overloaded",
+            Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::NoRoute => "no_route",
+            Self::NoEndpoint => "no_endpoint",
+            Self::Timeout(expired) => expired.cause(),
+            Self::Upstream(error) => match error {
+                UpstreamError::Connect(..) => "upstream_connect_failure",
+                UpstreamError::ConnectTimeout(_) => "upstream_connect_timeout",
+                UpstreamError::Tls(..) => "upstream_tls_failure",
+                UpstreamError::Unprocessed(_) => "upstream_unprocessed",
+                UpstreamError::NoUpgrade(_) => "upstream_no_upgrade",
+                UpstreamError::Broken(..) | UpstreamError::RequestBody(_) => "upstream_reset",
+            },
+        }
+    }
+
     /// What the client is told. It names the fault, not the upstream.
     #[must_use]
     pub fn text(&self) -> String {

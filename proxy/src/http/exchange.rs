@@ -10,7 +10,7 @@ use fleetway_api::{Action, DirectResponse, Redirect, Route};
 use http::{Method, Request, Response, header};
 
 use super::{
-    Downstream, Failure, ResponseBody, connect, forward, grpc, headers,
+    Downstream, Failure, Record, ResponseBody, connect, forward, grpc, headers,
     local::{Entrance, Local, View},
     screen::screen,
     target::Target,
@@ -37,6 +37,8 @@ pub struct Connection {
     pub destination: Option<SocketAddr>,
     /// What its TLS handshake told, if it came over TLS.
     pub tls: Option<Box<TlsFacts>>,
+    /// What the lines of its requests in the access log begin with, once there is one.
+    pub logged: OnceCell<Box<[u8]>>,
     /// Connections to clusters that are told of clients: these are for this one alone.
     pub own: OnceCell<Rc<Pool>>,
 }
@@ -78,6 +80,8 @@ pub async fn exchange(
     // One view for the whole request: what is swapped in meanwhile is the next request's.
     let view = connection.entrance.view(&connection.local);
     let id = headers::request_id(request.headers_mut(), || connection.local.random_id());
+    let mut record = Record::begin(connection, &view, &request, &id);
+    let head = request.method() == Method::HEAD;
     let grpc = grpc::is_call(&request);
     let screened = match &view.listener.protocol {
         _ if connection.local.overload.sheds_requests() => Err(Failure::Overloaded),
@@ -86,7 +90,7 @@ pub async fn exchange(
         _ => Err(Failure::NoRoute),
     };
     let answered = match screened {
-        Ok(()) => answer(connection, &view, request).await,
+        Ok(()) => answer(connection, &view, request, &mut record).await,
         Err(failure) => Err(failure),
     };
     let shard = view.listener.counters.shard(connection.local.worker);
@@ -97,6 +101,7 @@ pub async fn exchange(
             Failure::BadRequest(_) | Failure::Path(_) => shard.protocol_errors.increment(),
             _ => {}
         }
+        record.failed(&failure);
         tracing::debug!(request_id = ?id, peer = %connection.peer, %failure, "answered by the proxy");
         let mut response = if grpc {
             grpc::response(&failure)
@@ -107,13 +112,15 @@ pub async fn exchange(
         response
     });
     shard.responses.count(response.status());
-    response
+    record.answered(&response);
+    response.map(|body| body.recorded(record, head))
 }
 
 async fn answer(
     connection: &Connection,
     view: &Rc<View>,
     request: Request<Downstream>,
+    record: &mut Record,
 ) -> Result<Response<ResponseBody>, Failure> {
     let target = Target::of(&request)?;
     let wanted = RequestView {
@@ -128,8 +135,9 @@ async fn answer(
         .table
         .lookup(&wanted)
         .ok_or_else(|| no_route(request.method()))?;
+    record.matched(connection, view, bound);
     if request.method() == Method::CONNECT {
-        return connect::connect(connection, view, bound).await;
+        return connect::connect(connection, view, bound, record).await;
     }
     let route = bound.route();
     match &route.action {
@@ -139,7 +147,9 @@ async fn answer(
             let https = headers::is_https(request.headers(), connection.is_https(), hops);
             redirect(https, route, rule, &target)
         }
-        Action::Forward(rule) => forward::forward(connection, view, bound, rule, request).await,
+        Action::Forward(rule) => {
+            forward::forward(connection, view, bound, rule, request, record).await
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use http::{
 };
 
 use super::{
-    Connection, Downstream, Failure, RequestBody, ResponseBody, Tunnel, body::ToClient, grpc,
-    headers, local::View, upgrade, watchdog::Watchdog,
+    Connection, Downstream, Failure, Record, RequestBody, ResponseBody, Tunnel, body::ToClient,
+    grpc, headers, local::View, upgrade, watchdog::Watchdog,
 };
 use crate::{
     cluster::Cluster,
@@ -26,6 +26,7 @@ pub(super) async fn forward(
     bound: &BoundRoute,
     rule: &Forward,
     request: Request<Downstream>,
+    record: &mut Record,
 ) -> Result<Response<ResponseBody>, Failure> {
     if let Some(response) = last_hop(&request)? {
         return Ok(response);
@@ -35,13 +36,15 @@ pub(super) async fn forward(
     let slot = slot.ok_or(Failure::NoEndpoint)?;
     let cluster = view.snapshot.cluster(slot).ok_or(Failure::NoEndpoint)?;
     let endpoint = local.pick(cluster, slot).ok_or(Failure::NoEndpoint)?;
+    record.sent_to(cluster, endpoint);
 
     let timeout = if grpc::is_call(&request) {
         grpc::shorter(request.headers(), rule.timeout)
     } else {
         rule.timeout
     };
-    let mut watchdog = Watchdog::new(timeout, rule.idle_timeout);
+    let mut watchdog = Watchdog::since(record.began(), timeout, rule.idle_timeout);
+    record.watch(&watchdog.activity());
     let received = request.version();
     let (mut parts, body) = request.into_parts();
     let interim = body.interim();
@@ -49,7 +52,7 @@ pub(super) async fn forward(
     let body = RequestBody::new(body, &watchdog, rule.max_request_body)?;
     let request = Request::from_parts(parts, body);
 
-    let in_flight = InFlight::new(cluster.clone(), local.worker);
+    let in_flight = InFlight::new(cluster.clone(), local.worker, record.began());
     let to = upstream::To {
         worker: local.worker,
         pool: connection.pool(cluster),
@@ -80,6 +83,9 @@ pub(super) async fn forward(
         .shard(local.worker)
         .responses
         .count(response.status());
+    let activity = watchdog.activity();
+    activity.touch();
+    record.head_came(activity.last());
     pass_back(response, rule, received, watchdog, in_flight).ok_or(Failure::Upstream(
         UpstreamError::Broken(endpoint, NO_TUNNEL.into()),
     ))
@@ -189,14 +195,14 @@ fn pass_back(
     rule: &Forward,
     received: Version,
     watchdog: Watchdog,
-    in_flight: InFlight,
+    mut in_flight: InFlight,
 ) -> Option<Response<ResponseBody>> {
     let (mut parts, body) = response.into_parts();
-    watchdog.activity().touch();
     let switched = headers::remove_hop_by_hop(&mut parts.headers);
     parts.version = received;
     let body = if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         upgrade::answer(&mut parts.headers, switched);
+        in_flight.end(watchdog.activity().last());
         let tunnel = Tunnel::new(body.into_switched()?, rule.tunnel_idle_timeout, in_flight);
         ResponseBody::Tunnel(Box::new(tunnel))
     } else {

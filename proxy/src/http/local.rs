@@ -11,6 +11,7 @@ use fleetway_api::Name;
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
 use crate::{
+    access_log::Buffers,
     cluster::{Cluster, Rotation},
     overload::Overload,
     snapshot::{ListenerConfig, Live, Slot, Snapshot},
@@ -22,6 +23,8 @@ use crate::{
 pub struct Local {
     /// The worker's number, from 0.
     pub worker: usize,
+    /// Lines of access logs.
+    pub logs: Buffers,
     /// Kept upstream connections.
     pub pool: Rc<Pool>,
     /// Whether load is to be shed.
@@ -37,6 +40,7 @@ impl Local {
     pub fn new(worker: usize, live: Arc<Live>, overload: Arc<Overload>) -> Rc<Self> {
         Rc::new(Self {
             worker,
+            logs: Buffers::new(worker),
             pool: Rc::default(),
             overload,
             live,

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use super::Connection;
+use http::StatusCode;
+use tokio::time::Instant;
+
+use super::{Connection, Record, cause_of};
 use crate::{
     http1::Switched,
     relay::{Abrupt, Early, Limits, Side, relay},
@@ -17,6 +20,7 @@ pub struct Tunnel {
     idle_timeout: Option<Duration>,
     /// Counted as in flight until it ends.
     _in_flight: InFlight,
+    pub(super) record: Option<Record>,
 }
 
 impl Tunnel {
@@ -29,13 +33,21 @@ impl Tunnel {
             upstream,
             idle_timeout,
             _in_flight: in_flight,
+            record: None,
+        }
+    }
+
+    /// The client is told another status than that of the response.
+    pub fn answered(&mut self, status: StatusCode) {
+        if let Some(record) = &mut self.record {
+            record.status(status);
         }
     }
 
     /// Relays between `client` and the upstream until both have ended, one of them fails, or no
     /// byte has moved for the time of the route. To end it before, drop the future. However it ends
     /// before both sides have, both are reset: what was cut must not look whole.
-    pub async fn run<I>(self, connection: &Connection, client: Switched<I>)
+    pub async fn run<I>(mut self, connection: &Connection, client: Switched<I>)
     where
         I: Side,
     {
@@ -54,7 +66,19 @@ impl Tunnel {
         let mut downstream = Abrupt::new(client.io);
         let mut upstream = Abrupt::new(self.upstream.io);
         let (near, far) = (downstream.stream(), upstream.stream());
-        match relay(near, far, early, limits, |_, _| {}).await {
+        let moved = |to_upstream, to_client| {
+            if let Some(record) = &mut self.record {
+                record.moved(to_upstream, to_client);
+            }
+        };
+        let relayed = relay(near, far, early, limits, moved).await;
+        if let Some(record) = &mut self.record {
+            if let Err(cut) = &relayed {
+                record.cut(cause_of(cut));
+            }
+            record.end(Instant::now(), relayed.is_ok());
+        }
+        match relayed {
             Ok(()) => {
                 downstream.end_in_order();
                 upstream.end_in_order();

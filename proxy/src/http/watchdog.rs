@@ -20,6 +20,7 @@ pub struct Activity(Rc<Shared>);
 struct Shared {
     last: Cell<Instant>,
     too_large: Cell<bool>,
+    received: Cell<u64>,
 }
 
 impl Activity {
@@ -27,12 +28,28 @@ impl Activity {
         Self(Rc::new(Shared {
             last: Cell::new(now),
             too_large: Cell::new(false),
+            received: Cell::new(0),
         }))
     }
 
     /// A byte moved.
     pub fn touch(&self) {
         self.0.last.set(Instant::now());
+    }
+
+    /// When the last one did.
+    pub fn last(&self) -> Instant {
+        self.0.last.get()
+    }
+
+    /// So many bytes of the request's body came.
+    pub fn receive(&self, bytes: usize) {
+        self.0.received.set(self.0.received.get() + bytes as u64);
+    }
+
+    /// How many bytes of the request's body have come.
+    pub fn received(&self) -> u64 {
+        self.0.received.get()
     }
 
     /// The request's body turned out larger than its route takes.
@@ -55,6 +72,16 @@ pub enum Expired {
     Idle,
 }
 
+impl Expired {
+    /// As the access log has it.
+    pub(super) const fn cause(self) -> &'static str {
+        match self {
+            Self::Total => "timeout",
+            Self::Idle => "idle_timeout",
+        }
+    }
+}
+
 /// Watches both clocks with one timer: it is set to the earlier of the two and, when bytes have
 /// moved meanwhile, set again.
 #[derive(Debug)]
@@ -71,7 +98,11 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 impl Watchdog {
     /// Starts the clocks now.
     pub fn new(total: Option<Duration>, idle: Option<Duration>) -> Self {
-        let now = Instant::now();
+        Self::since(Instant::now(), total, idle)
+    }
+
+    /// Starts them at `now`, which has just been.
+    pub fn since(now: Instant, total: Option<Duration>, idle: Option<Duration>) -> Self {
         let activity = Activity::beginning(now);
         let total = total.map(|total| now + total);
         let first = due(total, idle, now).unwrap_or(now + NEVER);

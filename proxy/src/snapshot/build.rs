@@ -1,8 +1,9 @@
-//! The next snapshot from the one in force: pure, and at the cost of what changed.
+//! The next snapshot from the one in force: pure, but for the files of access logs, which are opened;
+//! and at the cost of what changed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use fleetway_api::{self as api, Action, FieldError, Id, Kind, Name, Resource, WeightedCluster};
@@ -12,6 +13,7 @@ use super::{
     BoundRoute, ListenerConfig, Protocol, Received, Resources, Slot, Snapshot, Targets, Update, tls,
 };
 use crate::{
+    access_log::AccessLog,
     cluster::Cluster,
     route::{self, RouteTable},
     telemetry::{ClusterCounters, ListenerCounters},
@@ -66,6 +68,8 @@ impl Snapshot {
             sends_proxy_protocol: self.sends_proxy_protocol,
             slots: self.slots.clone(),
             shared: self.shared.clone(),
+            logs: self.logs.clone(),
+            latencies: self.latencies.clone(),
         };
         next.change_clusters(&update.changed, workers)?;
         let (shared, own) = next.change_routes(&update.changed, self);
@@ -85,6 +89,11 @@ impl Snapshot {
                     && Arc::ptr_eq(&before.table, &table)
                     && same(before.tls.as_ref(), tls.as_ref())
             });
+            let counters = before.map_or_else(
+                || Arc::new(ListenerCounters::new(workers)),
+                |before| before.counters.clone(),
+            );
+            let access_log = next.access_log(resource, before, &counters)?;
             let listener = unchanged.cloned().unwrap_or_else(|| {
                 Arc::new(ListenerConfig {
                     name: name.clone(),
@@ -97,10 +106,8 @@ impl Snapshot {
                     entry: entry.clone(),
                     table,
                     has_own_table,
-                    counters: before.map_or_else(
-                        || Arc::new(ListenerCounters::new(workers)),
-                        |before| before.counters.clone(),
-                    ),
+                    counters,
+                    access_log,
                 })
             });
             next.listeners.insert(name.clone(), listener);
@@ -185,7 +192,34 @@ impl Snapshot {
         Some(Arc::new(BoundRoute {
             entry: entry.clone(),
             targets,
+            latency: OnceLock::new(),
         }))
+    }
+
+    /// The access log of a listener: the one it has, or another, opened.
+    fn access_log(
+        &self,
+        resource: &api::Listener,
+        before: Option<&Arc<ListenerConfig>>,
+        counters: &Arc<ListenerCounters>,
+    ) -> Result<Option<Arc<AccessLog>>, Vec<FieldError>> {
+        let Some(target) = &resource.access_log else {
+            return Ok(None);
+        };
+        let has = before.and_then(|before| before.access_log.as_ref());
+        if let Some(log) = has.filter(|log| log.goes_to(target)) {
+            return Ok(Some(log.clone()));
+        }
+        match AccessLog::open(&self.logs, target, counters.clone()) {
+            Ok(log) => Ok(Some(Arc::new(log))),
+            Err(error) => Err(vec![FieldError::new(
+                format_args!("listeners/{}", resource.common.name),
+                "access_log.path",
+                format!(
+                    "cannot be opened: {error}: name a file that the proxy can write, in a folder that is there"
+                ),
+            )]),
+        }
     }
 
     /// The clusters looked up. References were checked with the set: every cluster has its slot.

@@ -7,7 +7,12 @@ mod protocol;
 mod tls;
 mod version;
 
-use std::{fmt, future::Future, net::SocketAddr, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
 use fleetway_api::{
     self as api, ConnectionLimits, FieldError, Id, Name, Resource, ResourceSet, Route,
@@ -20,10 +25,11 @@ pub use tls::ListenerTls;
 pub use version::{Received, Version};
 
 use crate::{
+    access_log::{AccessLog, Logs},
     admission::Admission,
     cluster::Cluster,
     route::{RouteTable, Routed},
-    telemetry::ListenerCounters,
+    telemetry::{Histogram, Latency, ListenerCounters, RouteLatencies},
 };
 
 /// The resources of a proxy, valid together, each with what it was read from.
@@ -94,6 +100,10 @@ pub struct Snapshot {
     pub resources: Resources,
     /// The listeners, by name.
     pub listeners: OrdMap<Name, Arc<ListenerConfig>>,
+    /// The files access logs go to; outlives the snapshot.
+    pub logs: Arc<Logs>,
+    /// How long the requests of routes take; outlives the snapshot.
+    pub latencies: Arc<RouteLatencies>,
     /// The clusters, by slot. A slot whose cluster is gone is taken again later.
     clusters: Arc<[Option<Arc<Cluster>>]>,
     /// Whether a cluster is told which client a connection is for.
@@ -138,6 +148,8 @@ pub struct ListenerConfig {
     pub table: Arc<RouteTable<BoundRoute>>,
     /// What is counted of it; outlives the snapshot.
     pub counters: Arc<ListenerCounters>,
+    /// Where a line for each request or connection goes, if anywhere.
+    pub access_log: Option<Arc<AccessLog>>,
     /// Whether `table` is its own, for routes that name it.
     has_own_table: bool,
     entry: Arc<api::Entry<Received>>,
@@ -148,9 +160,25 @@ pub struct ListenerConfig {
 pub struct BoundRoute {
     entry: Arc<api::Entry<Received>>,
     targets: Targets,
+    /// From its first request on.
+    latency: OnceLock<Arc<Latency>>,
 }
 
 impl BoundRoute {
+    /// Where a worker takes down how long its requests take. `of` are those of all routes.
+    #[must_use]
+    pub fn latency(
+        &self,
+        of: &RouteLatencies,
+        worker: usize,
+        workers: usize,
+    ) -> Option<Arc<Histogram>> {
+        let name = &self.route().common.name;
+        self.latency
+            .get_or_init(|| of.of(name, workers))
+            .shard(worker)
+    }
+
     /// The clusters it sends to.
     #[must_use]
     pub fn targets(&self) -> &Targets {

@@ -4,12 +4,15 @@
 use std::{
     fmt::Write as _,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
 };
 
 use http::StatusCode;
 
 use super::{
+    AccessLogCounters, Histogram,
     floods::{self, FloodShard},
+    latency,
     tls::{self, TlsNames, TlsShard},
 };
 
@@ -118,6 +121,8 @@ pub struct ListenerShard {
     pub broken: Counter,
     /// TLS handshakes with clients.
     pub tls: TlsShard,
+    /// Lines of the access log left out as they could not be written as fast as they came.
+    pub access_log_dropped: Counter,
 }
 
 /// What one worker counts of a cluster. A cache line of its own.
@@ -126,6 +131,8 @@ pub struct ListenerShard {
 pub struct ClusterShard {
     /// Requests in flight.
     pub requests_active: Gauge,
+    /// How long requests took, from when their heads were there to the ends of their responses.
+    pub duration: Histogram,
     /// Responses received, by class.
     pub responses: StatusClasses,
     /// Connections opened.
@@ -152,7 +159,11 @@ pub struct ClusterShard {
 
 /// The shards of a listener's counters.
 #[derive(Debug)]
-pub struct ListenerCounters(Box<[ListenerShard]>);
+pub struct ListenerCounters {
+    shards: Box<[ListenerShard]>,
+    /// Of its access log, by the thread that writes it.
+    pub access_log: AccessLogCounters,
+}
 
 /// The shards of a cluster's counters.
 #[derive(Debug)]
@@ -167,30 +178,47 @@ impl ListenerCounters {
             failures: "fleetway_listener_tls_failures_total",
         };
         let label = format!("listener=\"{name}\"");
-        tls::render(&names, &label, self.0.iter().map(|s| &s.tls), out);
+        tls::render(&names, &label, self.shards.iter().map(|s| &s.tls), out);
     }
 
     /// Counters for `workers` workers, at least one.
     #[must_use]
     pub fn new(workers: usize) -> Self {
-        Self(
-            (0..workers.max(1))
-                .map(|_| ListenerShard::default())
-                .collect(),
-        )
+        let shards = (0..workers.max(1)).map(|_| ListenerShard::default());
+        Self {
+            shards: shards.collect(),
+            access_log: AccessLogCounters::default(),
+        }
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Writes those of the access log.
+    pub fn render_access_log(&self, name: &str, out: &mut Rendered) {
+        let label = format!("listener=\"{name}\"");
+        let dropped: u64 = self.shards.iter().map(|s| s.access_log_dropped.get()).sum();
+        let (written, lost, failures) = self.access_log.get();
+        let dropped = dropped + lost;
+        out.counter("fleetway_access_log_lines_total", &label, written);
+        out.counter("fleetway_access_log_dropped_total", &label, dropped);
+        out.counter("fleetway_access_log_errors_total", &label, failures);
     }
 
     /// The shard of a worker.
     #[must_use]
     pub fn shard(&self, worker: usize) -> &ListenerShard {
-        shard(&self.0, worker)
+        shard(&self.shards, worker)
     }
 
     /// Writes them in Prometheus' text form.
     pub fn render(&self, name: &str, out: &mut Rendered) {
         type Of = fn(&ListenerShard) -> u64;
         let label = format!("listener=\"{name}\"");
-        let sum = |of: fn(&ListenerShard) -> u64| self.0.iter().map(of).sum::<u64>();
+        let sum = |of: fn(&ListenerShard) -> u64| self.shards.iter().map(of).sum::<u64>();
         out.counter(
             "fleetway_listener_connections_total",
             &label,
@@ -231,7 +259,7 @@ impl ListenerCounters {
             &label,
             sum(|s| s.protocol_errors.get()),
         );
-        floods::render(&label, self.0.iter().map(|s| &s.http2_floods), out);
+        floods::render(&label, self.shards.iter().map(|s| &s.http2_floods), out);
         let others: [(_, Of); 6] = [
             ("fleetway_listener_proxy_protocol_errors_total", |s| {
                 s.proxy_protocol_errors.get()
@@ -252,7 +280,7 @@ impl ListenerCounters {
         out.classes(
             "fleetway_listener_responses_total",
             &label,
-            self.0.iter().map(|s| &s.responses),
+            self.shards.iter().map(|s| &s.responses),
         );
     }
 }
@@ -339,6 +367,12 @@ impl ClusterCounters {
             &label,
             sum(|s| s.sent_bytes.get()),
         );
+        latency::render(
+            "fleetway_cluster_request_duration_seconds",
+            &label,
+            self.0.iter().map(|s| &s.duration),
+            out,
+        );
         out.classes(
             "fleetway_cluster_responses_total",
             &label,
@@ -386,6 +420,28 @@ impl Rendered {
                 .sum();
             self.counter(name, &format!("{labels},class=\"{class}\""), sum);
         }
+    }
+
+    /// A histogram: of each bound how many are within it, how many there are and their sum.
+    pub(super) fn histogram(
+        &mut self,
+        name: &'static str,
+        labels: &str,
+        buckets: &[(&str, u64)],
+        sum: Duration,
+        count: u64,
+    ) {
+        let (_, samples) = self
+            .0
+            .entry(name)
+            .or_insert_with(|| ("histogram", String::new()));
+        // Writing to a string cannot fail.
+        for (le, within) in buckets.iter().chain(&[("+Inf", count)]) {
+            let _ = writeln!(samples, "{name}_bucket{{{labels},le=\"{le}\"}} {within}");
+        }
+        let sum = sum.as_secs_f64();
+        let _ = writeln!(samples, "{name}_sum{{{labels}}} {sum}");
+        let _ = writeln!(samples, "{name}_count{{{labels}}} {count}");
     }
 
     fn sample(&mut self, name: &'static str, kind: &'static str, labels: &str, value: u64) {

@@ -16,6 +16,7 @@ pub use connect::connect;
 pub use pool::Pool;
 pub use send::{Notify, To, send};
 pub use stream::Stream;
+use tokio::time::Instant;
 
 use crate::{cluster::Cluster, tls::HandshakeError};
 
@@ -53,19 +54,37 @@ pub enum UpstreamError {
 pub struct InFlight {
     cluster: Arc<Cluster>,
     worker: usize,
+    /// Until it is known how long it took.
+    began: Option<Instant>,
 }
 
 impl InFlight {
-    /// One more request to `cluster` by this worker.
+    /// One more request to `cluster` by this worker, which came when it `began`.
     #[must_use]
-    pub fn new(cluster: Arc<Cluster>, worker: usize) -> Self {
+    pub fn new(cluster: Arc<Cluster>, worker: usize, began: Instant) -> Self {
         cluster.counters.shard(worker).requests_active.increment();
-        Self { cluster, worker }
+        Self {
+            cluster,
+            worker,
+            began: Some(began),
+        }
+    }
+
+    /// It was answered to the end, or has become something else than a request. Else it takes as
+    /// long as this is there.
+    pub fn end(&mut self, at: Instant) {
+        if let Some(began) = self.began.take() {
+            let shard = self.cluster.counters.shard(self.worker);
+            shard.duration.observe(at.duration_since(began));
+        }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        if self.began.is_some() {
+            self.end(Instant::now());
+        }
         self.cluster
             .counters
             .shard(self.worker)

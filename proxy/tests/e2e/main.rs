@@ -7,6 +7,7 @@
     reason = "tests: a failure is to be loud, in helpers too, and a story may be long"
 )]
 
+mod access_log;
 mod atomicity;
 mod auto;
 mod cli;
