@@ -280,6 +280,7 @@ class Agentgateway(Peer):
 class Ours(Peer):
     """fleetway-proxy as it is built for release, with its defaults, fed from resource files."""
     name = "ours"
+    access_log = False
 
     def command(self, s, d):
         if s.headers:
@@ -288,10 +289,12 @@ class Ours(Peer):
         resources = [
             {"kind": "Listener", "name": "web", "address": f"127.0.0.1:{s.port}",
              **({"tcp": forward} if s.mode == "tcp" else {"http": {}}),
-             **({"tls": {"certificates": ["web"]}} if s.tls else {})},
+             **({"tls": {"certificates": ["web"]}} if s.tls else {}),
+             **({"access_log": {"path": str(d / "access.log")}} if self.access_log else {})},
             {"kind": "Cluster", "name": "be", "endpoints": [{"address": f"127.0.0.1:{s.upstream}"}],
              **({"protocol": "HTTP2"} if s.upstream_h2 else {})},
         ]
+        (d / "access.log").unlink(missing_ok=True)
         if s.tls:
             certificate = {"chain": Path(s.cert).read_text(), "private_key": Path(s.key).read_text()}
             resources.append({"kind": "Secret", "name": "web", "certificate": certificate})
@@ -302,6 +305,11 @@ class Ours(Peer):
         (folder / "all.json").write_text(json.dumps(resources))
         return [ours(), "--resources", str(folder), "--state", str(d / "state"), "--admin", f"127.0.0.1:{free_port()}",
                 "--workers", "1", "--log", "error"]
+
+
+class OursAccessLog(Ours):
+    name = "ours-accesslog"
+    access_log = True
 
 
 def ours():
@@ -326,7 +334,7 @@ class Command(Peer):
         return a
 
 
-REGISTRY = {c.name: c for c in (Direct, HaproxyTcp, Envoy, EnvoyAccessLog, EnvoyLean, Nginx, Haproxy, HaproxySplice, Agentgateway, Ours)}
+REGISTRY = {c.name: c for c in (Direct, HaproxyTcp, Envoy, EnvoyAccessLog, EnvoyLean, Nginx, Haproxy, HaproxySplice, Agentgateway, Ours, OursAccessLog)}
 
 
 def get(name):

@@ -69,6 +69,7 @@ impl Output {
             rooms: spare,
             commands,
             finishing: false,
+            given_up: false,
             failing: false,
         };
         thread::Builder::new()

@@ -31,6 +31,8 @@ pub(super) struct Writer {
     pub(super) commands: Receiver<Control>,
     /// Nothing more comes, and what cannot be written now is left out.
     pub(super) finishing: bool,
+    /// What could not be written is left out, and all that comes after it.
+    pub(super) given_up: bool,
     /// The last write failed: that was said.
     pub(super) failing: bool,
 }
@@ -72,7 +74,7 @@ impl Writer {
 
     fn write(&mut self, batch: &Batch) {
         let mut left = &*batch.bytes;
-        while !left.is_empty() {
+        while !left.is_empty() && !self.given_up {
             match self.file.write(left) {
                 Ok(some) => {
                     left = left.get(some..).unwrap_or_default();
@@ -83,7 +85,7 @@ impl Writer {
                 Err(error) => match self.wait(&error, batch) {
                     Wait::Again => {}
                     Wait::Anew => left = from_line(&batch.bytes, left.len()),
-                    Wait::GiveUp => break,
+                    Wait::GiveUp => self.given_up = true,
                 },
             }
         }

@@ -233,17 +233,18 @@ impl Forwarded {
             return Poll::Ready(Some(Err(BodyError::Timeout(expired))));
         };
         self.activity.touch();
-        match (&frame, &mut self.record) {
-            (None, _) => self.ended = true,
-            (Some(_), None) => {}
-            (Some(Err(_)), Some(record)) => record.cut("upstream_reset"),
-            (Some(Ok(frame)), Some(record)) => match frame.data_ref() {
-                Some(data) => record.sent(data.len()),
-                None => frame
-                    .trailers_ref()
-                    .into_iter()
-                    .for_each(|fields| record.fields(fields)),
-            },
+        let trailers = frame.as_ref().and_then(|frame| match frame {
+            Ok(frame) => frame.trailers_ref(),
+            Err(_) => None,
+        });
+        self.ended |= frame.is_none() || trailers.is_some();
+        if let Some(record) = &mut self.record {
+            match (&frame, trailers) {
+                (_, Some(fields)) => record.fields(fields),
+                (Some(Ok(frame)), None) => record.sent(frame.data_ref().map_or(0, Bytes::len)),
+                (Some(Err(_)), None) => record.cut("upstream_reset"),
+                (None, None) => {}
+            }
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Upstream)))
     }

@@ -152,6 +152,7 @@ mod tests {
     #[test]
     fn every_failure_is_on_the_page_as_it_is() {
         let page = include_str!("../../../docs/responses.md");
+        let log = include_str!("../../../docs/access-log.md");
         let at = SocketAddr::from(([127, 0, 0, 1], 1));
         let broken = || io::Error::from(io::ErrorKind::ConnectionRefused);
         for failure in [
@@ -183,6 +184,8 @@ mod tests {
             let status = failure.status().as_u16();
             let row = format!("| `{}` | {status} | `{name}` |\n", failure.text());
             assert!(page.contains(&row), "{row}");
+            let cause = format!("`{}`", failure.cause());
+            assert!(log.contains(&cause), "{cause}");
         }
     }
 }

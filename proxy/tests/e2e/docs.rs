@@ -231,3 +231,48 @@ async fn the_sample_of_the_settings_of_a_service_starts_a_proxy() {
     let (status, _) = proxy.page("/healthz").await;
     assert_eq!(status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_access_log_of_the_page_has_the_fields_of_the_page() {
+    let page = include_str!("../../../docs/access-log.md");
+    let upstream = Upstream::named("users").await;
+    let logs = TempDir::new().expect("a folder");
+    let file = logs.path().join("web.json");
+    let yaml = page.split("```yaml\n").nth(1).expect("the block");
+    let yaml = yaml.split("```").next().expect("its end");
+    let yaml = yaml
+        .replace("0.0.0.0:8080", &ANY.to_string())
+        .replace("10.0.0.1:8080", &upstream.address.to_string())
+        .replace("/var/log/fleetway/web.json", file.to_str().expect("a path"));
+    let folder = TempDir::new().expect("a folder");
+    fs::write(folder.path().join("all.yaml"), yaml).expect("a file");
+    let proxy = Proxy::of_folder(folder.path()).await;
+    let at = proxy.listener("web").await;
+    let request = "GET /users/7?full=1 HTTP/1.1\r\nhost: example.com\r\nuser-agent: curl/8.5.0\r\n\
+                   connection: close\r\n\r\n";
+    let mut stream = TcpStream::connect(at).await.expect("a connection");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    stream
+        .read_to_end(&mut Vec::new())
+        .await
+        .expect("an answer");
+    let line = eventually("the line", async || {
+        let text = fs::read_to_string(&file).ok()?;
+        text.ends_with('\n').then_some(text)
+    })
+    .await;
+    let shown = page.split("```json\n").nth(1).expect("the line shown");
+    let shown = shown.split("```").next().expect("its end");
+    let fields = |text: &str| -> Vec<String> {
+        let line: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        line.as_object()
+            .expect("an object")
+            .keys()
+            .cloned()
+            .collect()
+    };
+    assert_eq!(fields(&line), fields(shown));
+    for field in fields(&line) {
+        assert!(page.contains(&format!("`{field}`")), "{field} is explained");
+    }
+}

@@ -172,7 +172,7 @@ async fn a_full_disk_is_counted_and_requests_go_on() {
     .await;
     get(&logged, "/two").await;
     assert_eq!(logged.metric("fleetway_access_log_lines_total").await, 0);
-    // There is room again: nothing was lost.
+    // It has not ended: it goes on with another file.
     logged.put(&[&[listener("web", &logged.file)], &resources()[..]].concat());
     eventually("lines go elsewhere", async || {
         get(&logged, "/three").await;
