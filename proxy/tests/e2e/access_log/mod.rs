@@ -105,10 +105,12 @@ fn read(file: &Path) -> Vec<Value> {
         .expect("a JSON object a line")
 }
 
+/// The lines once there are so many, in the order of their times: those of several workers are in none.
 async fn lines(file: &Path, count: usize) -> Vec<Value> {
     eventually(&format!("{count} lines"), async || {
-        let lines = read(file);
+        let mut lines = read(file);
         assert!(lines.len() <= count, "{lines:#?}");
+        lines.sort_by_key(|line| line["time"].to_string());
         (lines.len() == count).then_some(lines)
     })
     .await

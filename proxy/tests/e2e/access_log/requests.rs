@@ -25,7 +25,7 @@ async fn a_line_tells_all_of_a_request_and_nothing_of_its_fields() {
     let upstream = Upstream::named("four").await;
     let logged = logged(upstream.address).await;
     let web = logged.web().await;
-    let url = format!("http://{web}/a%20b/c?key=\"v%22\\&x");
+    let url = format!("http://{web}/a%20b/c?key=v%22&x");
     let secret = [
         "--header",
         "authorization: Bearer hush",
@@ -47,7 +47,7 @@ async fn a_line_tells_all_of_a_request_and_nothing_of_its_fields() {
         steady(line),
         json!({
             "listener": "web", "protocol": "HTTP/1.1", "method": "POST", "authority": web.to_string(),
-            "path": "/a%20b/c", "query": "key=\"v%22\\&x", "request_id": "0\"7",
+            "path": "/a%20b/c", "query": "key=v%22&x", "request_id": "0\"7",
             "user_agent": "a \"b\"\\\t\u{e4}", "route": "all", "cluster": "up",
             "upstream_address": upstream.address.to_string(), "status": 200,
             "bytes_received": 10, "bytes_sent": 4,
@@ -71,7 +71,8 @@ async fn lines_of_a_connection_stand_in_order_whoever_answers() {
     ];
     // The upstream's socket is gone with its handle: nobody listens there.
     exchange(web, &all.concat()).await;
-    let lines = logged.lines(5).await;
+    logged.lines(5).await;
+    let lines = super::read(&logged.file);
     let told: Vec<Value> = lines
         .iter()
         .map(|line| {
