@@ -17,7 +17,7 @@ macro_rules! field {
 }
 pub(crate) use field;
 
-/// A line that is being written. Names are given as [`field!`] makes them.
+/// A line that is being written. Names are given as `field!` makes them.
 #[derive(Debug)]
 pub struct Line(Vec<u8>);
 

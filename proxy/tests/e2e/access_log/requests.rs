@@ -183,8 +183,10 @@ async fn what_was_cut_says_by_whom_and_how_much_was_sent() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_leaves_before_the_answer_has_a_line_without_a_status() {
-    let silent = Upstream::stalling(b"").await;
-    let logged = logged(silent.address).await;
+    // It takes connections, and reads nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let silent = silent.expect("a socket");
+    let logged = logged(silent.local_addr().expect("an address")).await;
     let web = logged.web().await;
     let mut client = TcpStream::connect(web).await.expect("a connection");
     client
