@@ -190,7 +190,7 @@ async fn a_client_that_leaves_before_the_answer_has_a_line_without_a_status() {
     let web = logged.web().await;
     let mut client = TcpStream::connect(web).await.expect("a connection");
     client
-        .write_all(b"POST /w HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhello")
+        .write_all(b"POST /w HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello")
         .await
         .expect("sent");
     let active = "fleetway_cluster_requests_active{cluster=\"up\"} 1\n";
