@@ -2,7 +2,8 @@
 //!
 //! A document is the proto3 JSON form of a resource with its `kind` beside its fields:
 //! `{"kind": "Route", "name": "users", …}`. Reads add `meta`. Reading is strict: unknown fields,
-//! keys given twice and values of the wrong shape are faults, each with the field's path.
+//! keys given twice and values of the wrong shape are faults, each with the field's path. So is a
+//! private key in a public field of a secret; text beside the PEM blocks there is dropped.
 
 pub(crate) mod strict;
 
@@ -11,7 +12,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, map::Entry};
 use serde_path_to_error::Segment;
 
-use crate::{FieldError, Id, Kind, Name, Resource, resource::redacted};
+use crate::{
+    FieldError, Id, Kind, Name, Resource,
+    error::shortened,
+    resource::{Secret, redacted},
+};
 
 /// How a document is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,9 +130,10 @@ pub fn read(
     });
     let message = match kind {
         None => Err(Vec::new()),
-        Some(Kind::Secret) => shape(fields)
-            .map(v1::resource::Kind::Secret)
-            .map_err(unquoted),
+        Some(Kind::Secret) => shape(fields).map_err(unquoted).and_then(|mut secret| {
+            Secret::tidy(&mut secret)?;
+            Ok(v1::resource::Kind::Secret(secret))
+        }),
         Some(Kind::Cluster) => shape(fields).map(v1::resource::Kind::Cluster),
         Some(Kind::Endpoints) => shape(fields).map(v1::resource::Kind::Endpoints),
         Some(Kind::Listener) => shape(fields).map(v1::resource::Kind::Listener),
@@ -301,7 +307,8 @@ fn take_kind(
     };
     let Ok(kind) = text.parse::<Kind>() else {
         fault(format!(
-            "\"{text}\" is not Listener, Route, Cluster, Endpoints or Secret"
+            "\"{}\" is not Listener, Route, Cluster, Endpoints or Secret",
+            shortened(&text)
         ));
         return expected;
     };
@@ -397,7 +404,7 @@ fn print_path(path: &[Segment]) -> String {
                 if !text.is_empty() {
                     text.push('.');
                 }
-                text.push_str(key);
+                text.push_str(&shortened(key));
             }
             Segment::Unknown => {}
         }
@@ -467,7 +474,9 @@ fn plain(message: &str) -> String {
     if let Some((said, known)) = message.rsplit_once(", expected ")
         && said.starts_with("unknown field ")
     {
-        return format!("{}, expected {}", said.replace('`', "\""), listed(known));
+        let name = said.trim_start_matches("unknown field ").trim_matches('`');
+        let name = shortened(name);
+        return format!("unknown field \"{name}\", expected {}", listed(known));
     }
     let message = message.replace('`', "\"");
     match message.split_once(", expected struct ") {

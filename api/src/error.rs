@@ -81,6 +81,21 @@ impl From<Vec<FieldError>> for Rejection {
     }
 }
 
+/// The most characters a fault quotes of a name that is not known.
+const MAX_QUOTED: usize = 64;
+
+/// A name that is not known as a fault quotes it: the first 64 characters, of its first line. It may
+/// be anything, such as a key put in the wrong place.
+#[must_use]
+pub fn shortened(name: &str) -> String {
+    let line = name.split(char::is_control).next().unwrap_or_default();
+    let mut short: String = line.chars().take(MAX_QUOTED).collect();
+    if short.len() < name.len() {
+        short.push('…');
+    }
+    short
+}
+
 /// The most faults reported of one resource.
 const MAX_FAULTS: usize = 100;
 

@@ -20,7 +20,7 @@ mod resource;
 pub mod rest;
 mod set;
 
-pub use error::{FieldError, Rejection};
+pub use error::{FieldError, Rejection, shortened};
 pub use fleetway_proto as proto;
 pub use kind::{Id, Kind, Name, NameError};
 pub use resource::*;

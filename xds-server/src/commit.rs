@@ -9,7 +9,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use fleetway_api::{FieldError, Resource, rest::TransactionResponse};
+use fleetway_api::{FieldError, Resource, Secret, proto::v1, rest::TransactionResponse};
 use tokio::sync::watch;
 
 use self::stage::stage;
@@ -183,7 +183,11 @@ impl Committer {
     }
 }
 
-fn restore(record: Record) -> Result<Entry, StoreError> {
+fn restore(mut record: Record) -> Result<Entry, StoreError> {
+    // Stored when what stood beside the blocks of a secret was still kept.
+    if let Some(v1::resource::Kind::Secret(secret)) = &mut record.message.kind {
+        Secret::drop_unmeant(secret);
+    }
     let resource = Resource::read(record.message.clone())
         .map_err(|errors| StoreError::Format(unacceptable(&errors)))?;
     let encoded = Encoded::new(&record.message, resource.name().as_str(), record.version)

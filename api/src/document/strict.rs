@@ -6,6 +6,8 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::{DuplicateKeyPolicy, MessageFormatter as _};
 
+use crate::error::shortened;
+
 /// Reads one JSON document.
 pub(super) fn json(text: &str) -> Result<Value, String> {
     serde_json::from_str::<Strict>(text)
@@ -13,27 +15,39 @@ pub(super) fn json(text: &str) -> Result<Value, String> {
         .map_err(|error| format!("not well-formed JSON: {error}"))
 }
 
-/// Reads a stream of YAML documents. Aliases are bounded, so that a small text stays small.
+/// The most values that aliases may stand for in one text, those of aliases within aliases included.
+const MAX_ALIASED: usize = 10_000;
+/// The most values kept for aliases, counted once for each anchor they are within.
+const MAX_ANCHORED: usize = 100_000;
+/// The most bytes of scalars that aliases may add to those of the text.
+const MAX_ALIASED_BYTES: usize = 4 << 20;
+
+/// Reads a stream of YAML documents. What aliases stand for is bounded as it is followed, so that a
+/// small text stays small.
 pub(crate) fn yaml(text: &str) -> Result<Vec<Value>, String> {
     let options = serde_saphyr::options! {
         strict_booleans: true,
         reject_unsupported_tags: true,
         duplicate_keys: DuplicateKeyPolicy::Error,
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: MAX_ALIASED,
+        },
         budget: serde_saphyr::budget! {
             max_events: 20_000_000,
             max_nodes: 10_000_000,
             max_documents: 1_000_000,
-            max_total_scalar_bytes: 256 * 1024 * 1024,
+            // An escape of two bytes may stand for three.
+            max_total_scalar_bytes: text.len().saturating_mul(2).saturating_add(MAX_ALIASED_BYTES),
             max_aliases: 1000,
             max_anchors: 1000,
+            max_recorded_anchor_events: MAX_ANCHORED,
+            max_recorded_anchor_bytes: MAX_ALIASED_BYTES,
         },
     };
     serde_saphyr::from_multiple_with_options::<Strict>(text, options)
         .map(|documents| documents.into_iter().map(|strict| strict.0).collect())
         .map_err(|error| {
-            let message = serde_saphyr::UserMessageFormatter
-                .format_message(&error)
-                .into_owned();
+            let message = reason(&error);
             match error.location() {
                 Some(at) => format!(
                     "not well-formed YAML: line {}, column {}: {message}",
@@ -43,6 +57,32 @@ pub(crate) fn yaml(text: &str) -> Result<Vec<Value>, String> {
                 None => format!("not well-formed YAML: {message}"),
             }
         })
+}
+
+fn reason(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::{Error, budget::BudgetBreach};
+    match error.without_snippet() {
+        Error::AliasError { error, .. } => reason(error),
+        Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("the key \"{}\" is there twice", shortened(key))
+        }
+        Error::AliasReplayLimitExceeded { .. }
+        | Error::Budget {
+            breach:
+                BudgetBreach::Aliases { .. }
+                | BudgetBreach::Anchors { .. }
+                | BudgetBreach::AliasAnchorRatio { .. }
+                | BudgetBreach::RecordedAnchorEvents { .. }
+                | BudgetBreach::RecordedAnchorBytes { .. }
+                | BudgetBreach::ScalarBytes { .. },
+            ..
+        } => format!(
+            "its aliases stand for too much, more than {MAX_ALIASED} values or {MAX_ALIASED_BYTES} bytes, or are more than 1000: write out what they stand for"
+        ),
+        error => serde_saphyr::UserMessageFormatter
+            .format_message(error)
+            .into_owned(),
+    }
 }
 
 /// Writes one YAML document.
@@ -124,7 +164,8 @@ impl<'de> Visitor<'de> for StrictVisitor {
             let Strict(value) = access.next_value()?;
             if fields.contains_key(&key) {
                 return Err(de::Error::custom(format_args!(
-                    "the key \"{key}\" is there twice"
+                    "the key \"{}\" is there twice",
+                    shortened(&key)
                 )));
             }
             fields.insert(key, value);

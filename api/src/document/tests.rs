@@ -258,3 +258,52 @@ fn an_operation_of_a_transaction_is_read_strictly() {
         assert_eq!(read(text).unwrap_err().0, field);
     }
 }
+
+#[test]
+fn of_a_name_that_is_not_known_only_the_beginning_is_quoted() {
+    let key = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg".repeat(3);
+    let start = &key[..64];
+    for text in [
+        format!("{{kind: Secret, name: s, {key}: 1}}"),
+        format!("{{kind: Secret, name: s, ca: {{{key}: 1}}}}"),
+        format!("{{kind: Route, name: s, labels: {{'{key}': a}}}}"),
+        format!("{{kind: {key}, name: s}}"),
+        format!("{{{key}: 1, {key}: 2}}"),
+    ] {
+        let told = faults(&text).join("\n");
+        assert!(told.contains(&format!("{start}…")), "{told}");
+        assert!(!told.contains(&key[..65]), "{told}");
+    }
+    let told = faults("{kind: Route, name: r, \"one\\nMIGH\": 1}").join("\n");
+    assert!(told.contains("unknown field \"one…\""), "{told}");
+    assert!(!told.contains("MIGH"), "{told}");
+}
+
+#[test]
+fn aliases_that_stand_for_much_are_refused_before_they_are_followed() {
+    let ten = |of: &str| [of; 9].join(", ");
+    let mut bomb = format!("a: &a [{}]\n", ten("x"));
+    for (one, next) in "abcdefghi".chars().zip("bcdefghij".chars()) {
+        let aliases = ten(&format!("*{one}"));
+        bomb.push_str(&format!("{next}: &{next} [{aliases}]\n"));
+    }
+    assert!(bomb.len() < 600);
+    let scalar = format!(
+        "a: &a {}\nb: [{}]\n",
+        "x".repeat(100_000),
+        ["*a"; 900].join(", ")
+    );
+    // Anchors within anchors: each keeps all that is in it.
+    let nested: String = (0..60).map(|n| format!("&a{n} [")).collect();
+    let nested = format!("{nested}{}{}", "x, ".repeat(10_000), "]".repeat(60));
+    let inside = format!("&a [{}]", "x, ".repeat(200_000));
+    for text in [bomb, scalar, nested, inside] {
+        let told = parse(&text, Format::Yaml).unwrap_err().to_string();
+        assert!(told.contains("aliases"), "{told}");
+    }
+    let few = "a: &a {max_requests: 5}\nb: [*a, *a, *a]\n";
+    assert_eq!(
+        parse(few, Format::Yaml).unwrap()[0]["b"][2]["max_requests"],
+        5
+    );
+}

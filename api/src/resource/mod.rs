@@ -51,7 +51,10 @@ pub use tls_passthrough::{TlsPassthrough, TlsServer};
 pub use upgrades::Upgrades;
 pub use weighted::WeightedCluster;
 
-use crate::{FieldError, Id, Kind, Name, error::Checker};
+use crate::{
+    FieldError, Id, Kind, Name,
+    error::{Checker, shortened},
+};
 
 /// The fleets a resource goes to; none named means every fleet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -319,7 +322,7 @@ fn read_common(
     for (key, value) in &labels {
         if !is_label(key) || key.is_empty() || !is_label(value) {
             check.fault(
-                format!("labels.{key}"),
+                format!("labels.{}", shortened(key)),
                 "keys and values must be up to 63 characters of a-z, A-Z, 0-9, \"-\", \"_\", \".\" and \"/\", keys not empty",
             );
         }

@@ -21,6 +21,7 @@ use super::{Common, label, read_common};
 use crate::{FieldError, Id, Kind, error::Checker};
 
 mod facts;
+mod pem;
 mod redaction;
 mod revocation;
 

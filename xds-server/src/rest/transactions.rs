@@ -4,7 +4,7 @@ use axum::response::Response;
 use fleetway_api::{
     FieldError,
     document::{self, Expected},
-    rest,
+    rest, shortened,
 };
 use http::StatusCode;
 use serde_json::Value;
@@ -78,7 +78,7 @@ fn read(body: Value) -> Transaction {
     };
     for key in fields.keys() {
         fault(
-            key,
+            &shortened(key),
             "is not known here: a transaction has `message` and `operations`",
         );
     }

@@ -162,3 +162,28 @@ async fn no_error_quotes_a_key_wherever_it_stands() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_bundle_with_the_key_in_it_is_refused_and_comments_are_not_kept() {
+    let issued = Authority::new().issue("a.example.com", 2999);
+    let server = Server::start().await;
+    let body = |chain: &str| {
+        json!({"certificate": {"chain": chain, "private_key": issued.key}}).to_string()
+    };
+    let bundle = format!("{}{}", issued.chain, issued.key);
+    let refused = server.put(WEB, &body(&bundle)).await;
+    assert!(!refused.text.contains(issued.key.lines().nth(1).unwrap()));
+    let faults = refused.faults(422, Code::Invalid);
+    assert!(
+        faults[0].starts_with("secrets/web: certificate.chain: holds a private key: put it into"),
+        "{faults:?}"
+    );
+    let noted = format!("subject=a\n{}my password is hunter2\n", issued.chain);
+    let put = server.put(WEB, &body(&noted)).await;
+    put.expect(StatusCode::CREATED);
+    for path in [WEB, "/v1/secrets", "/v1/revisions/1"] {
+        let text = server.get(path).await.ok().text;
+        assert!(text.contains("BEGIN CERTIFICATE"), "{text}");
+        assert!(!text.contains("hunter2"), "{path}: {text}");
+    }
+}

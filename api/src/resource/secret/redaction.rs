@@ -38,10 +38,12 @@ fn private_mut(message: &mut v1::Secret) -> Option<&mut String> {
     }
 }
 
-/// The secret with signs in place of its private parts.
+/// The secret with signs in place of its private parts, and nothing beside the blocks meant in its
+/// public ones.
 #[must_use]
 pub fn redacted(message: &v1::Secret) -> v1::Secret {
     let mut shown = message.clone();
+    Secret::drop_unmeant(&mut shown);
     if let Some(text) = private_mut(&mut shown)
         && !text.is_empty()
         && !is_redacted(text)

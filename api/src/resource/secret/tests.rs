@@ -368,3 +368,119 @@ fn what_is_sent_to_a_server_may_leave_its_key_to_it_and_nothing_else() {
     assert_eq!(check(signed).unwrap_err().len(), 1);
     assert!(check(certificate(&one.chain, "")).is_err());
 }
+
+/// The faults of the documents' own shape, or the document's message.
+fn read(secret: v1::Secret) -> Result<v1::Secret, String> {
+    let whole = document::write_whole(
+        &proto::v1::Resource {
+            kind: Some(v1::resource::Kind::Secret(secret)),
+        },
+        None,
+    );
+    match document::read(whole, document::Expected::default(), "test") {
+        Ok(read) => match read.message.kind {
+            Some(v1::resource::Kind::Secret(secret)) => Ok(secret),
+            other => panic!("{other:?}"),
+        },
+        Err(faults) => {
+            let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            Err(lines.join("\n"))
+        }
+    }
+}
+
+#[test]
+fn a_private_key_beside_what_everyone_may_read_is_refused_with_the_remedy() {
+    let one = issued(&["a.example.com"], |_| {});
+    let (issuer, root) = authority();
+    let crl = list(&issuer, 2999);
+    let line = one.key.lines().nth(1).unwrap();
+    let with_key = |text: &str| format!("{text}{}", one.key);
+    for (message, field) in [
+        (
+            certificate(&with_key(&one.chain), &one.key),
+            "secrets/web: certificate.chain",
+        ),
+        (
+            certificate(&format!("{}{}", one.key, one.chain), &one.key),
+            "secrets/web: certificate.chain",
+        ),
+        (
+            certificate(&one.chain.replace("-----END", &with_key("")), &one.key),
+            "secrets/web: certificate.chain",
+        ),
+        (
+            bundle(&with_key(&root), None),
+            "secrets/clients: ca.certificates",
+        ),
+        (
+            bundle(&root, Some(&with_key(&crl))),
+            "secrets/clients: ca.crls",
+        ),
+    ] {
+        let told = read(message).unwrap_err();
+        let says = format!("{field}: holds a private key: put it into `private_key`");
+        assert!(told.starts_with(&says), "{told}");
+        assert!(!told.contains(line), "{told}");
+    }
+    for (message, says) in [
+        (
+            bundle(&format!("{root}{crl}"), None),
+            "put it into `ca.crls`",
+        ),
+        (
+            bundle(&root, Some(&format!("{crl}{root}"))),
+            "put it into `ca.certificates`",
+        ),
+        (
+            bundle(&root.replace("CERTIFICATE", "TRUSTED CERTIFICATE"), None),
+            "holds a block of another kind, TRUSTED CERTIFICATE: take it out",
+        ),
+    ] {
+        let told = read(message).unwrap_err();
+        assert!(told.contains(says), "{told}");
+    }
+}
+
+#[test]
+fn text_beside_the_blocks_is_dropped() {
+    let one = issued(&["a.example.com"], |_| {});
+    let (_, root) = authority();
+    let chain = format!(
+        "subject=CN = a.example.com\n{}my password is hunter2",
+        one.chain
+    );
+    assert_eq!(
+        read(certificate(&chain, &one.key)),
+        Ok(certificate(&one.chain, &one.key))
+    );
+    let noted = format!("# ours\n{root}hunter2\n{root}");
+    assert_eq!(
+        read(bundle(&noted, None)),
+        Ok(bundle(&format!("{root}{root}"), None))
+    );
+}
+
+#[test]
+fn what_is_stored_beside_the_blocks_is_not_shown() {
+    let one = issued(&["a.example.com"], |_| {});
+    let (issuer, root) = authority();
+    let line = one.key.lines().nth(1).unwrap();
+    let dirty = |text: &str| format!("hunter2\n{text}{}", one.key);
+    for message in [
+        certificate(&dirty(&one.chain), &one.key),
+        bundle(&dirty(&root), Some(&dirty(&list(&issuer, 2999)))),
+    ] {
+        // It is still what it was.
+        Secret::read(message.clone()).unwrap();
+        let resource = proto::v1::Resource {
+            kind: Some(v1::resource::Kind::Secret(message)),
+        };
+        let shown = document::write(&resource, None).to_string();
+        assert!(shown.contains("BEGIN CERTIFICATE"), "{shown}");
+        assert!(
+            !shown.contains(line) && !shown.contains("hunter2"),
+            "{shown}"
+        );
+    }
+}
