@@ -178,6 +178,8 @@ pub enum Code {
     NoSuchPath,
     /// 405: the path does not take this method.
     MethodNotAllowed,
+    /// 403: the request has an `origin` that is not the server's own address: a page in a browser asks.
+    CrossOrigin,
     /// 412: the resource is not at the version the write was meant for.
     StaleVersion,
     /// 413: the body is too large.

@@ -1,5 +1,6 @@
 //! How a write becomes a revision: check, store, then publish, in one order for all writers.
 
+mod reading;
 mod secrets;
 mod stage;
 mod transaction;
@@ -90,6 +91,7 @@ impl Committer {
     /// # Errors
     /// When any part of it cannot be made.
     pub fn commit(&self, transaction: Transaction) -> Result<Committed, CommitError> {
+        let read = reading::read(&transaction)?;
         // A writer that panicked published nothing; the state is whole.
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.snapshot();
@@ -98,7 +100,13 @@ impl Committer {
         {
             return Ok(done);
         }
-        let staged = stage(&current, &transaction, now_ms(), self.store.keeps_secrets())?;
+        let staged = stage(
+            &current,
+            &transaction,
+            read,
+            now_ms(),
+            self.store.keeps_secrets(),
+        )?;
         let receipt = |response: &TransactionResponse| {
             let (key, fingerprint) = transaction.idempotency.as_ref()?;
             let receipt = Receipt {

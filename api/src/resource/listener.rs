@@ -1,6 +1,9 @@
 //! The validated listener.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use fleetway_proto::{Duration as ProtoDuration, v1};
 
@@ -398,6 +401,18 @@ pub(super) fn read_drain_timeout(
     read_duration(check, field, value, Duration::from_secs(30), bounds)
 }
 
+/// Whether one process cannot bind both: they are equal, or one is a wildcard that takes in the
+/// other. `[::]` takes in IPv4 too. Port 0 is a free port each time.
+pub(super) fn meet(one: SocketAddr, two: SocketAddr) -> bool {
+    if one.port() == 0 || one.port() != two.port() {
+        return false;
+    }
+    let (a, b) = (one.ip().to_canonical(), two.ip().to_canonical());
+    let takes_in =
+        |wide: IpAddr, other: IpAddr| wide.is_unspecified() && (wide.is_ipv6() || other.is_ipv4());
+    one == two || takes_in(a, b) || takes_in(b, a) || (a == b && a.is_ipv4())
+}
+
 /// Reads `IP:PORT`.
 pub(super) fn read_address(check: &mut Checker, field: &str, text: &str) -> Option<SocketAddr> {
     if text.is_empty() {
@@ -417,4 +432,30 @@ pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
             "\"{text}\" is not IP:PORT, such as 127.0.0.1:8080 or [::1]:8080 (host names are not resolved)"
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_meets_what_it_takes_in_on_its_port() {
+        for (one, two, want) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("0.0.0.0:80", "[::1]:80", false),
+            ("0.0.0.0:80", "[::]:80", true),
+            ("[::]:80", "[::1]:80", true),
+            ("[::]:80", "127.0.0.1:80", true),
+            ("[::ffff:127.0.0.1]:80", "127.0.0.1:80", true),
+            ("0.0.0.0:0", "127.0.0.1:0", false),
+            ("0.0.0.0:0", "0.0.0.0:0", false),
+        ] {
+            let (a, b) = (one.parse().unwrap(), two.parse().unwrap());
+            assert_eq!(meet(a, b), want, "{one} {two}");
+            assert_eq!(meet(b, a), want, "{two} {one}");
+        }
+    }
 }

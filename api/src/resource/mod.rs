@@ -201,8 +201,10 @@ impl Resource {
         match self {
             Self::Secret(_) | Self::Cluster(_) | Self::Endpoints(_) => {}
             Self::Listener(listener) => {
-                if listener.address.port() != 0 {
-                    found(hasher.hash_one(("listener", listener.address)));
+                // Of one port, as a wildcard meets every address.
+                let port = listener.address.port();
+                if port != 0 {
+                    found(hasher.hash_one(("listener", port)));
                 }
             }
             Self::Route(route) => {
@@ -220,17 +222,25 @@ impl Resource {
             return None;
         }
         match (self, other) {
-            (Self::Listener(one), Self::Listener(two))
-                if one.address == two.address && one.address.port() != 0 =>
-            {
-                Some((
-                    "address",
-                    format!(
-                        "{} is already taken by {} in the same fleet: choose another port or keep their `fleets` apart",
-                        one.address,
-                        other.id()
-                    ),
-                ))
+            (Self::Listener(one), Self::Listener(two)) => {
+                listener::meet(one.address, two.address).then(|| {
+                    let taken = if one.address == two.address {
+                        format!("{} is already taken by {}", one.address, other.id())
+                    } else {
+                        format!(
+                            "{} cannot be bound beside {} of {}",
+                            one.address,
+                            two.address,
+                            other.id()
+                        )
+                    };
+                    (
+                        "address",
+                        format!(
+                            "{taken} in the same fleet: choose another port or keep their `fleets` apart"
+                        ),
+                    )
+                })
             }
             (Self::Route(one), Self::Route(two)) => {
                 let host = one.hosts.iter().find(|host| two.hosts.contains(host))?;

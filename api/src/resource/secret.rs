@@ -6,7 +6,7 @@ use fleetway_proto::v1;
 use rustls::{RootCertStore, crypto::aws_lc_rs, sign::CertifiedKey};
 use rustls_pki_types::{
     CertificateDer, PrivateKeyDer,
-    pem::{self, PemObject as _},
+    pem::{Error as PemError, PemObject as _},
 };
 use zeroize::Zeroizing;
 
@@ -286,16 +286,16 @@ fn read_certificates(
 }
 
 /// What is wrong with a PEM text (RFC 7468), in words: the library shows its bytes as numbers.
-fn pem_fault(error: &pem::Error) -> String {
+fn pem_fault(error: &PemError) -> String {
     match error {
-        pem::Error::MissingSectionEnd { end_marker } => format!(
+        PemError::MissingSectionEnd { end_marker } => format!(
             "the block is not closed: `-----END {}-----` is missing, on a line of its own",
             String::from_utf8_lossy(end_marker)
         ),
-        pem::Error::IllegalSectionStart { .. } => {
+        PemError::IllegalSectionStart { .. } => {
             "a line that begins with `-----BEGIN` does not end with `-----`".to_owned()
         }
-        pem::Error::Base64Decode(reason) => format!("what it holds is not base64: {reason}"),
+        PemError::Base64Decode(reason) => format!("what it holds is not base64: {reason}"),
         other => other.to_string(),
     }
 }

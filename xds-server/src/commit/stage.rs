@@ -8,7 +8,7 @@ use fleetway_api::{
     rest::{OperationResult, Outcome},
 };
 
-use super::{CommitError, Condition, Transaction, Unmet, Unread, secrets};
+use super::{CommitError, Condition, Transaction, Unmet, Unread, reading::Read, secrets};
 use crate::{
     snapshot::{Encoded, Entry, Snapshot, Stored},
     store::{Record, StoreError},
@@ -27,6 +27,7 @@ pub(super) struct Staged {
 pub(super) fn stage(
     current: &Snapshot,
     transaction: &Transaction,
+    read: Read,
     now: i64,
     keeps_secrets: bool,
 ) -> Result<Staged, CommitError> {
@@ -50,7 +51,9 @@ pub(super) fn stage(
     let Unread { faults, resources } = &transaction.unread;
     let (mut errors, mut invalid) = (faults.clone(), resources.clone());
     let mut unmet = Vec::new();
+    let mut read = read.into_iter();
     for (index, operation) in transaction.operations.iter().enumerate() {
+        let read = read.next().flatten();
         let id = &operation.id;
         if let Some(first) = seen.insert(id, index) {
             errors.push(FieldError::new(
@@ -80,7 +83,7 @@ pub(super) fn stage(
                     time_ms,
                     author: &author,
                 };
-                match staged.put(id, message, before, stamp) {
+                match staged.put(id, (message, read), before, stamp) {
                     Ok(_) if id.kind == Kind::Secret && !keeps_secrets => {
                         errors.push(secrets::keyless(id));
                         continue;
@@ -144,7 +147,7 @@ impl Staged {
     fn put(
         &mut self,
         id: &Id,
-        message: &v1::Resource,
+        (message, read): (&v1::Resource, Option<Result<Resource, Vec<FieldError>>>),
         before: Option<&Arc<Entry>>,
         stamp: Stamp<'_>,
     ) -> Result<Outcome, PutError> {
@@ -154,7 +157,9 @@ impl Staged {
         let mut old = if secret { decode()? } else { None };
         let message = secrets::with_kept(id, message, old.as_ref())
             .map_err(|fault| PutError::Faults(vec![fault]))?;
-        let resource = Resource::read(message.as_ref().clone()).map_err(PutError::Faults)?;
+        let resource = read
+            .unwrap_or_else(|| Resource::read(message.as_ref().clone()))
+            .map_err(PutError::Faults)?;
         let encoded = Encoded::new(&message, id.name.as_str(), stamp.version).ok_or_else(|| {
             PutError::Faults(vec![FieldError::new(id, "", "a resource without a kind")])
         })?;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use fleetway_api::{FieldError, Id, Invalid, Rejection, proto::v1, rest::TransactionResponse};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{snapshot::Snapshot, store::StoreError};
 
 /// Changes to be made together.
@@ -21,6 +23,8 @@ pub struct Transaction {
     pub dry_run: bool,
     /// Makes the transaction safe to send again: the key, and a hash of the whole request.
     pub idempotency: Option<(String, String)>,
+    /// Cancelled when nobody waits for the answer any more: what is not yet read is then not read.
+    pub gone: CancellationToken,
 }
 
 /// What of a transaction could not be read.
@@ -80,6 +84,9 @@ pub enum CommitError {
     /// The idempotency key stands for another request.
     #[error("the idempotency key was used for another transaction: take a new key")]
     KeyReused,
+    /// Nobody waits for it any more.
+    #[error("the client went away before the changes were checked: nothing was changed")]
+    Abandoned,
     /// The store did not take it.
     #[error("{0}")]
     Store(#[from] StoreError),

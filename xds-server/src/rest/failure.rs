@@ -44,6 +44,11 @@ pub(super) enum Failure {
         /// The path.
         path: String,
     },
+    /// A page of another origin asks, through somebody's browser.
+    #[error(
+        "the request has an `origin` that is not this server's own address: pages in browsers may not use it. Send it without `origin`, as pipelines do"
+    )]
+    CrossOrigin,
     /// The body is above the limit, in bytes.
     #[error("the body is larger than {0} bytes: send it in parts, or raise `max_body_bytes`")]
     TooLarge(usize),
@@ -87,12 +92,15 @@ pub(super) fn problem(failure: &Failure) -> Problem {
         Failure::Commit(CommitError::Unmet(unmet)) => unmet_conditions(unmet),
         Failure::Stale(_) => (Code::StaleVersion, None),
         Failure::NotFound(_) => (Code::NotFound, None),
+        // Nobody reads it.
+        Failure::Commit(CommitError::Abandoned) => (Code::BadRequest, None),
         Failure::Commit(CommitError::KeyReused) => (Code::IdempotencyKeyReused, None),
         Failure::Commit(CommitError::Store(_)) | Failure::Store(_) => {
             (Code::StoreUnavailable, None)
         }
         Failure::NoSuchPath(_) => (Code::NoSuchPath, None),
         Failure::MethodNotAllowed { .. } => (Code::MethodNotAllowed, None),
+        Failure::CrossOrigin => (Code::CrossOrigin, None),
         Failure::TooLarge(_) => (Code::TooLarge, None),
         Failure::UnsupportedMediaType(_) => (Code::UnsupportedMediaType, None),
         Failure::Stopping => (Code::ShuttingDown, None),
@@ -148,6 +156,7 @@ pub(super) const fn describe(code: Code) -> (StatusCode, &'static str) {
             StatusCode::METHOD_NOT_ALLOWED,
             "The path does not take this method",
         ),
+        Code::CrossOrigin => (StatusCode::FORBIDDEN, "A page of another origin asks"),
         Code::StaleVersion => (
             StatusCode::PRECONDITION_FAILED,
             "The resource is not at the version the write was meant for",
@@ -174,7 +183,7 @@ pub(super) const fn describe(code: Code) -> (StatusCode, &'static str) {
 }
 
 /// Every kind of problem, in the order of the documentation.
-pub(super) const CODES: [Code; 14] = [
+pub(super) const CODES: [Code; 15] = [
     Code::BadRequest,
     Code::Invalid,
     Code::StillReferenced,
@@ -182,6 +191,7 @@ pub(super) const CODES: [Code; 14] = [
     Code::NotFound,
     Code::NoSuchPath,
     Code::MethodNotAllowed,
+    Code::CrossOrigin,
     Code::StaleVersion,
     Code::TooLarge,
     Code::UnsupportedMediaType,

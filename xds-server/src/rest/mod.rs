@@ -7,6 +7,7 @@ mod input;
 mod list;
 mod nodes;
 mod openapi;
+mod origin;
 mod reply;
 mod resources;
 mod revisions;
@@ -157,7 +158,10 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
+    let response = match origin::check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(failure) => failure.into_response(),
+    };
     app.metrics.answered(response.status());
     response
 }

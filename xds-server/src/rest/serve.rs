@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Router,
+    Extension, Router,
     serve::{Listener, ListenerExt as _},
 };
 use hyper::server::conn::http1;
@@ -20,6 +20,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{either::Either, sync::CancellationToken};
 
+use super::origin::Local;
 use crate::tls::Tls;
 
 /// What clients are held to, so that none keeps the others out.
@@ -66,7 +67,11 @@ pub(crate) async fn serve(
             next = next => next,
             () = stopping.cancelled() => break,
         };
-        let service = TowerToHyperService::new(router.clone());
+        // A connection that is gone already has no address, and nothing to ask.
+        let Ok(local) = stream.local_addr() else {
+            continue;
+        };
+        let service = TowerToHyperService::new(router.clone().layer(Extension(Local(local))));
         let (http, watcher, tls) = (http.clone(), connections.watcher(), tls.clone());
         tokio::spawn(async move {
             if let Some(stream) = greeted(stream, tls.as_deref(), limits.head).await {

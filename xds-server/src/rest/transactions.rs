@@ -8,6 +8,8 @@ use fleetway_api::{
 };
 use http::StatusCode;
 use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Call,
@@ -18,6 +20,9 @@ use super::{
 };
 use crate::commit::{Condition, Operation, Transaction, Unread};
 
+/// How many are worked on at once: each can take a core for seconds.
+static TURNS: Semaphore = Semaphore::const_new(4);
+
 /// `POST /v1/transactions`
 pub(super) async fn transact(call: Call) -> Result<Response, Failure> {
     let TransactionParams { dry_run } = params(&call.parts)?;
@@ -25,11 +30,18 @@ pub(super) async fn transact(call: Call) -> Result<Response, Failure> {
     let key = input::idempotency_key(&call.parts.headers)?;
     let body = Text::read(&call.parts, call.body, call.app.max_body_bytes).await?;
     let format = call.format;
+    let gone = CancellationToken::new();
+    let turn = TURNS.acquire().await;
+    let turn = turn.map_err(|error| Failure::Internal(error.to_string()))?;
+    // Dropped with this call when the client goes away.
+    let _waiting = gone.clone().drop_guard();
     call.app
         .blocking(move |app| {
+            let _turn = turn;
             let committed = app.commit(Transaction {
                 author,
                 dry_run,
+                gone,
                 idempotency: key.map(|key| (key, body.fingerprint())),
                 ..read(body.document()?)
             })?;

@@ -4,7 +4,7 @@ use fleetway_api::rest::Code;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::support::{JSON, ROUTE, Server, YAML};
+use crate::support::{self, JSON, ROUTE, Server, YAML};
 
 #[tokio::test]
 async fn a_put_creates_and_then_replaces() {
@@ -650,4 +650,48 @@ async fn author_and_message_are_in_the_log() {
         .put("/v1/clusters/a?message=%00", "{}")
         .await
         .problem(400, Code::BadRequest);
+}
+
+#[tokio::test]
+async fn listeners_that_cannot_be_bound_together_are_refused_by_both_names() {
+    let server = Server::start().await;
+    let both = |one: &str, two: &str| {
+        serde_json::json!({"operations": [
+            {"put": {"kind": "Listener", "name": "p1", "address": one, "http": {}}},
+            {"put": {"kind": "Listener", "name": "p2", "address": two, "http": {}}},
+        ]})
+        .to_string()
+    };
+    for (one, two) in [
+        ("127.0.0.1:21600", "0.0.0.0:21600"),
+        ("[::]:21601", "127.0.0.1:21601"),
+    ] {
+        let answer = server.post("/v1/transactions", &both(one, two)).await;
+        let faults = answer.faults(422, Code::Invalid);
+        assert_eq!(
+            faults,
+            [format!(
+                "listeners/p2: address: {two} cannot be bound beside {one} of listeners/p1 in the same fleet: choose another port or keep their `fleets` apart"
+            )]
+        );
+    }
+    let free = both("127.0.0.1:0", "0.0.0.0:0");
+    server.post("/v1/transactions", &free).await.ok();
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_may_not_ask() {
+    let server = Server::start().await;
+    let ask = |origin: &str| {
+        let ask = server.request(Method::POST, "/v1/transactions?dry_run=true");
+        support::send(ask.header("origin", origin).body("{\"operations\": []}"))
+    };
+    for origin in ["http://evil", "http://evil.example:7080", "null"] {
+        let refused = ask(origin).await;
+        let problem = refused.problem(403, Code::CrossOrigin);
+        assert!(problem.detail.contains("`origin`"), "{problem:?}");
+    }
+    let base = server.base().to_owned();
+    ask(&base).await.ok();
+    ask(&base.replace("127.0.0.1", "localhost")).await.ok();
 }

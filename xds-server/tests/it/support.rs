@@ -77,6 +77,11 @@ impl Server {
     }
 
     /// Where the streams are served.
+    /// `http://` and the REST interface's address.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     pub(crate) fn xds(&self) -> SocketAddr {
         self.running.as_ref().unwrap().xds
     }

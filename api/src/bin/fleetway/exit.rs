@@ -120,6 +120,7 @@ fn of_call(error: &ClientError) -> u8 {
             Code::BadRequest
             | Code::NoSuchPath
             | Code::MethodNotAllowed
+            | Code::CrossOrigin
             | Code::TooLarge
             | Code::UnsupportedMediaType
             | Code::IdempotencyKeyReused
