@@ -225,3 +225,38 @@ fn now_ms() -> i64 {
         .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_stored_beside_the_blocks_of_a_secret_is_not_restored() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        let certificates = format!("hunter2\n{pem}{}", key.serialize_pem());
+        let secret = |certificates| {
+            let bundle = v1::CaBundle {
+                certificates,
+                ..v1::CaBundle::default()
+            };
+            let kind = v1::resource::Kind::Secret(v1::Secret {
+                name: "clients".to_owned(),
+                kind: Some(v1::secret::Kind::Ca(bundle)),
+                ..v1::Secret::default()
+            });
+            v1::Resource { kind: Some(kind) }
+        };
+        let entry = restore(Record {
+            message: secret(certificates),
+            version: 1,
+            created_ms: 0,
+            updated_ms: 0,
+            updated_by: String::new(),
+        })
+        .unwrap();
+        assert_eq!(entry.data.encoded.decode().unwrap(), secret(pem));
+    }
+}
