@@ -8,7 +8,9 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Authority, Proxy, Upstream, block_with_texts, eventually, run_shell};
+use crate::support::{
+    Authority, Proxy, Upstream, block_with_texts, eventually, run_shell, write_private,
+};
 
 /// A proxy that serves block number `block` of a page, with these addresses in place of those it
 /// has.
@@ -225,7 +227,19 @@ async fn the_sample_of_the_settings_of_a_service_starts_a_proxy() {
     assert!(sample.contains("xds.example.com:7081"), "{sample}");
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("proxy.yaml");
-    let sample = sample.replace("xds.example.com:7081", &nobody().to_string());
+    let ca = Authority::new("Test CA");
+    let identity = ca.issue_identity("fleet/edge/node/edge-1");
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(place("xds.pem"), &identity.chain).expect("a file");
+    write_private(&folder.path().join("xds.key"), &identity.key);
+    let sample = sample
+        .replace("xds.example.com:7081", &nobody().to_string())
+        .replace("/etc/fleetway/ca.pem", &ca.file().display().to_string())
+        .replace("/etc/fleetway/xds.pem", &place("xds.pem"))
+        .replace(
+            "/run/credentials/fleetway-proxy.service/xds.key",
+            &place("xds.key"),
+        );
     fs::write(&file, sample).expect("a file");
     let proxy = Proxy::start(&["--config", file.to_str().expect("a plain path")]).await;
     let (status, _) = proxy.page("/healthz").await;
