@@ -77,7 +77,7 @@ pub async fn run(
     let watched = runtime.overload().clone();
     let limit = config.memory_limit.unwrap_or_else(overload::allowed);
     let watching = tokio::spawn(async move { watched.watch(limit).await });
-    let expiring = tokio::spawn(xds::warn_of_expired(status.clone()));
+    let expiring = tokio::spawn(xds::warn_of_useless(status.clone()));
     let ready = tokio::spawn(tell_ready(
         status.clone(),
         runtime.clone(),

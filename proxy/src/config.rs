@@ -64,7 +64,8 @@ pub struct Source {
     fleet: Option<String>,
 
     /// Where the admin page listens [default: 127.0.0.1:9901]; port 0 lets the system choose
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", value_parser = bootstrap::address)]
+    #[serde(deserialize_with = "bootstrap::some_address")]
     admin: Option<SocketAddr>,
 
     /// The folder for the last good configuration and addresses.json, for one proxy alone
@@ -274,6 +275,11 @@ mod tests {
             ("workers: many\n", folder, "proxy.yaml: workers: "),
             ("drain_timeout: 5\n", folder, "proxy.yaml: drain_timeout: "),
             ("admin: 9901\n", folder, "proxy.yaml: admin: "),
+            (
+                "admin: localhost:9901\n",
+                folder,
+                "proxy.yaml: admin: \"localhost:9901\" is not IP:PORT",
+            ),
         ] {
             let error = load(file, flags).unwrap_err();
             assert!(error.starts_with(says), "{error}\nnot {says}");

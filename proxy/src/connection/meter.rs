@@ -51,6 +51,11 @@ const CONTINUATIONS: u32 = 5;
 /// The largest frame that is taken (RFC 9113 section 4.2).
 const FRAME_SIZE: u32 = 16_384;
 
+/// The head of a GOAWAY (RFC 9113 section 6.8): eight bytes follow, the last stream and a reason.
+const GOAWAY: [u8; 9] = [0, 0, 8, kind::GOAWAY, 0, 0, 0, 0, 0];
+/// That reason.
+const ENHANCE_YOUR_CALM: [u8; 4] = 11_u32.to_be_bytes();
+
 /// What a client is held to.
 #[derive(Debug)]
 pub(super) struct Bounds {
@@ -98,27 +103,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Metered<I> {
     fn end(&mut self, cx: &mut Context<'_>, flood: Flood) -> Poll<io::Result<()>> {
         self.verdict.set(Some(flood));
         if !self.cut {
-            let [s0, s1, s2, s3] = self.tally.last_stream.to_be_bytes();
-            // Last stream, ENHANCE_YOUR_CALM.
-            let goaway = [
-                0,
-                0,
-                8,
-                kind::GOAWAY,
-                0,
-                0,
-                0,
-                0,
-                0,
-                s0,
-                s1,
-                s2,
-                s3,
-                0,
-                0,
-                0,
-                11,
-            ];
+            let last_stream = self.tally.last_stream.to_be_bytes();
+            let goaway = [&GOAWAY[..], &last_stream, &ENHANCE_YOUR_CALM].concat();
             let mut io = Pin::new(&mut self.io);
             // One that does not read need not be told.
             if let Poll::Ready(Ok(_)) = io.as_mut().poll_write(cx, &goaway) {

@@ -10,6 +10,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use tokio::time::Instant;
@@ -135,6 +136,26 @@ impl RequestBody {
             activity: watchdog.activity(),
             left: most,
         })
+    }
+
+    /// Whether the head says that nothing follows while the stream goes on, as it can over HTTP/2.
+    /// What follows can still be against that.
+    pub(super) fn is_to_end(&self) -> bool {
+        matches!(self.inner, Downstream::Http2(_))
+            && self.inner.size_hint().exact() == Some(0)
+            && !self.inner.is_end_stream()
+    }
+
+    /// Waits for the end of a body that is to end. Trailers of it frame nothing and are left out.
+    ///
+    /// # Errors
+    /// When something came after all: the request is malformed, and is not to be passed on (RFC
+    /// 9113 section 8.1.1).
+    pub(super) async fn end(&mut self) -> Result<(), BodyError> {
+        while let Some(frame) = self.frame().await {
+            frame?;
+        }
+        Ok(())
     }
 
     /// Whether the route takes `some` more bytes.

@@ -19,6 +19,9 @@ use crate::{
     upstream::{self, InFlight, UpstreamError},
 };
 
+/// The answer to a body that is not framed as it has to be.
+const MALFORMED: Failure = Failure::BadRequest("the request body is malformed");
+
 /// Forwards a request as `rule` says.
 pub(super) async fn forward(
     connection: &Connection,
@@ -49,7 +52,15 @@ pub(super) async fn forward(
     let (mut parts, body) = request.into_parts();
     let interim = body.interim();
     prepare(&mut parts, connection, view, bound, rule)?;
-    let body = RequestBody::new(body, &watchdog, rule.max_request_body)?;
+    let mut body = RequestBody::new(body, &watchdog, rule.max_request_body)?;
+    if body.is_to_end() {
+        tokio::select! {
+            biased;
+            // Boxed: few requests come like this.
+            ended = Box::pin(body.end()) => ended.map_err(|_| MALFORMED)?,
+            expired = watchdog.expired() => return Err(Failure::Timeout(expired)),
+        }
+    }
     let request = Request::from_parts(parts, body);
 
     let in_flight = InFlight::new(cluster.clone(), local.worker, record.began());
@@ -74,7 +85,7 @@ pub(super) async fn forward(
             UpstreamError::RequestBody(_) if watchdog.activity().is_too_large() => {
                 Failure::BodyTooLarge
             }
-            UpstreamError::RequestBody(_) => Failure::BadRequest("the request body is malformed"),
+            UpstreamError::RequestBody(_) => MALFORMED,
             error => Failure::Upstream(error),
         }
     })?;

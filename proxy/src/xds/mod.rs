@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     client::{AddressError, Servers},
-    expiry::warn_of_expired,
+    expiry::warn_of_useless,
     held::{Held, Revision},
     last_good::FILE_NAME as LAST_GOOD_FILE,
     session::{BARRIER_FEATURE, Node},

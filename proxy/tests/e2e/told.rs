@@ -123,7 +123,7 @@ async fn a_certificate_past_its_time_is_told_of_when_it_is_loaded_and_when_it_ex
         place.line("proxy", &said).await;
     }
     let log = place.log("proxy");
-    assert_eq!(log.matches("has expired").count(), 2, "{log}");
+    assert_eq!(log.matches("in force all the same").count(), 2, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

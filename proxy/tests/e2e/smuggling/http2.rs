@@ -254,12 +254,6 @@ async fn what_http2_can_say_and_http1_cannot_goes_no_further() {
     let (mut whole, begun) = sorted(&recorder.all().await, &mut wrong);
     for (index, (changes, reaches)) in cases.iter().enumerate() {
         let seen = whole.remove(&format!("/{index}")).unwrap_or_default();
-        // Of no length, it is whole before what follows has come, which is refused all the same and
-        // reaches nobody.
-        let is_whole_at_once = changes.contains(&("content-length", "0"));
-        if is_whole_at_once && seen == ["POST a, length 0"] {
-            continue;
-        }
         if seen.iter().map(|seen| &**seen).ne(*reaches) {
             wrong.push(format!("{changes:?} reaches as {seen:?}"));
         }
