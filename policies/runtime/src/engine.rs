@@ -1,0 +1,131 @@
+//! What all policies of a process run on.
+
+use std::{path::PathBuf, sync::Arc};
+
+use tokio::sync::Semaphore;
+use wasmtime::{
+    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
+    component::{HasSelf, Linker},
+};
+
+use crate::{abi, host::wasi, state::State, ticker::Ticker};
+
+/// The stack a guest may use.
+const WASM_STACK: usize = 512 * 1024;
+/// What the host's own functions have beside it.
+const HOST_STACK: usize = 512 * 1024;
+/// The elements of a table: interpreters compiled to WebAssembly have large ones.
+const TABLE_ELEMENTS: usize = 100_000;
+/// The most memory one instance can be given.
+pub(crate) const MEMORY_MAX: usize = 256 * 1024 * 1024;
+
+/// How policies are run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The most calls at once.
+    pub calls: u32,
+    /// Where what was compiled is kept; `None` to compile at each start.
+    pub cache: Option<PathBuf>,
+    /// Whether calls can be bounded by fuel, which makes all of them slower.
+    pub fuel: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            calls: 1000,
+            cache: None,
+            fuel: false,
+        }
+    }
+}
+
+/// What all policies of a process run on: the compiler, a pool of memory, a clock.
+pub struct Runtime {
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<State>,
+    pub(crate) ticker: Arc<Ticker>,
+    /// One for each call there may be.
+    pub(crate) places: Arc<Semaphore>,
+    pub(crate) options: Options,
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why policies cannot be run here.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The address space or another of the process's bounds is too small.
+    #[error("cannot set up the pool for policies: {0}")]
+    Pool(String),
+    /// A thread could not be started.
+    #[error("cannot start the clock of policies: {0}")]
+    Clock(#[from] std::io::Error),
+}
+
+impl Runtime {
+    /// Sets it up. Memory is set aside as addresses only.
+    ///
+    /// # Errors
+    /// When the system does not allow it.
+    pub fn new(options: Options) -> Result<Arc<Self>, SetupError> {
+        let pool = |error: wasmtime::Error| SetupError::Pool(format!("{error:#}"));
+        let engine = Engine::new(&config(&options)).map_err(pool)?;
+        let mut linker = Linker::new(&engine);
+        abi::Policy::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)
+            .map_err(pool)?;
+        wasi::add_to_linker(&mut linker).map_err(pool)?;
+        let ticker = Ticker::start(&engine)?;
+        let calls = usize::try_from(options.calls).unwrap_or(Semaphore::MAX_PERMITS);
+        Ok(Arc::new(Self {
+            engine,
+            linker,
+            ticker,
+            places: Arc::new(Semaphore::new(calls.min(Semaphore::MAX_PERMITS))),
+            options,
+        }))
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.ticker.wake();
+    }
+}
+
+fn config(options: &Options) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(options.calls)
+        .total_stacks(options.calls)
+        // Most components have one of each; those of interpreters have more.
+        .total_memories(options.calls)
+        .total_tables(options.calls.saturating_mul(4))
+        .total_core_instances(options.calls.saturating_mul(16))
+        .max_core_instances_per_component(100)
+        .max_memories_per_component(4)
+        .max_tables_per_component(20)
+        .table_elements(TABLE_ELEMENTS)
+        .max_memory_size(MEMORY_MAX)
+        // Pages a call has written are set back by copying while they are few, which is cheaper than
+        // to have the system take and give them again.
+        .linear_memory_keep_resident(256 * 1024)
+        .table_keep_resident(16 * 1024)
+        .async_stack_keep_resident(32 * 1024)
+        .max_unused_warm_slots(32);
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .epoch_interruption(true)
+        .consume_fuel(options.fuel)
+        .max_wasm_stack(WASM_STACK)
+        .async_stack_size(WASM_STACK + HOST_STACK)
+        .wasm_component_model(true)
+        .wasm_backtrace_max_frames(None);
+    config
+}

@@ -1,0 +1,147 @@
+//! A component, compiled.
+
+use std::sync::Arc;
+
+use wasmtime::component::{Component, InstancePre};
+
+use crate::{
+    CompileError, Description, Fault, Limits, Runtime, Shared, Stage, Subject, Unit, abi::stages,
+    describe, failure::root, state::State,
+};
+
+/// A component, compiled and ready to be instantiated.
+pub struct Program {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) pre: InstancePre<State>,
+    pub(crate) exports: Exports,
+    description: Description,
+}
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Program")
+            .field("description", &self.description)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the functions are that it exports.
+pub(crate) struct Exports {
+    pub(crate) pre_route: Option<stages::pre_route::GuestIndices>,
+    pub(crate) pre_upstream: Option<stages::pre_upstream::GuestIndices>,
+    pub(crate) post_response: Option<stages::post_response::GuestIndices>,
+    pub(crate) request_body: Option<stages::request_body::GuestIndices>,
+    pub(crate) response_body: Option<stages::response_body::GuestIndices>,
+    pub(crate) configuration: Option<stages::configuration::GuestIndices>,
+}
+
+impl Exports {
+    fn of(pre: &InstancePre<State>) -> Self {
+        Self {
+            pre_route: stages::pre_route::GuestIndices::new(pre).ok(),
+            pre_upstream: stages::pre_upstream::GuestIndices::new(pre).ok(),
+            post_response: stages::post_response::GuestIndices::new(pre).ok(),
+            request_body: stages::request_body::GuestIndices::new(pre).ok(),
+            response_body: stages::response_body::GuestIndices::new(pre).ok(),
+            configuration: stages::configuration::GuestIndices::new(pre).ok(),
+        }
+    }
+
+    fn stages(&self) -> Vec<Stage> {
+        let has = |stage: &Stage| match stage {
+            Stage::PreRoute => self.pre_route.is_some(),
+            Stage::PreUpstream => self.pre_upstream.is_some(),
+            Stage::PostResponse => self.post_response.is_some(),
+        };
+        Stage::ALL.into_iter().filter(has).collect()
+    }
+}
+
+impl Program {
+    /// Compiles a component. Takes from milliseconds to seconds, by its size, on every core there is.
+    ///
+    /// # Errors
+    /// When it is none, or none that is a policy of this version.
+    pub fn compile(runtime: &Arc<Runtime>, bytes: &[u8]) -> Result<Arc<Self>, CompileError> {
+        let component = Component::from_binary(&runtime.engine, bytes)
+            .map_err(|error| CompileError::Invalid(root(&error)))?;
+        Self::link(runtime, &component, bytes)
+    }
+
+    fn link(
+        runtime: &Arc<Runtime>,
+        component: &Component,
+        bytes: &[u8],
+    ) -> Result<Arc<Self>, CompileError> {
+        let imports = describe::imports(&runtime.engine, component);
+        describe::check_imports(&imports)?;
+        let refused = |error: wasmtime::Error| CompileError::Imports(format!("{error:#}"));
+        let pre = if imports.iter().any(|name| describe::is_wasi(name)) {
+            let mut linker = runtime.linker.clone();
+            linker
+                .define_unknown_imports_as_traps(component)
+                .map_err(refused)?;
+            linker.instantiate_pre(component)
+        } else {
+            runtime.linker.instantiate_pre(component)
+        };
+        let pre = pre.map_err(refused)?;
+        let exports = Exports::of(&pre);
+        let stages = exports.stages();
+        if stages.is_empty() {
+            return Err(CompileError::NoStage);
+        }
+        let description = Description {
+            size: bytes.len(),
+            stages,
+            request_body: exports.request_body.is_some(),
+            response_body: exports.response_body.is_some(),
+            validates: exports.configuration.is_some(),
+            imports,
+            schema: describe::schema(bytes),
+        };
+        Ok(Arc::new(Self {
+            runtime: runtime.clone(),
+            pre,
+            exports,
+            description,
+        }))
+    }
+
+    /// What it says of itself.
+    #[must_use]
+    pub const fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Makes one instance and looks at its exports, and has it look at `config` where it does such.
+    ///
+    /// # Errors
+    /// When it cannot be instantiated within `limits`, or what it says is wrong with the
+    /// configuration.
+    pub async fn try_out(
+        self: &Arc<Self>,
+        config: &str,
+        limits: Limits,
+    ) -> Result<Vec<Fault>, CompileError> {
+        let unit = Arc::new(Unit {
+            name: "validation".into(),
+            program: self.clone(),
+            config: config.into(),
+            limits,
+            shared: Arc::new(Shared::new("validation")),
+        });
+        let mut call = unit
+            .start(Box::new(Subject::of_nobody()))
+            .await
+            .map_err(|(_, failure)| CompileError::Start(failure.to_string()))?;
+        call.check_exports()?;
+        let faults = call.validate(config).await;
+        Ok(faults.unwrap_or_else(|failure| {
+            vec![Fault {
+                path: String::new(),
+                message: format!("the policy could not look at it: {failure}"),
+            }]
+        }))
+    }
+}

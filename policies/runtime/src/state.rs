@@ -1,0 +1,159 @@
+//! What a call holds: all that its instance can reach.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
+
+use http::{HeaderMap, request, response};
+use wasmtime::{ResourceLimiter, UpdateDeadline};
+
+use crate::{
+    Bounds, Client, Facts, Failure, Metadata, Protocol, Unit, Upstream,
+    body::{Buffered, Pipe},
+    ticker::TICK,
+};
+
+/// The most table elements of all instances of a call.
+const TABLE_ELEMENTS: usize = 200_000;
+/// The most a call can annotate.
+pub(crate) const ANNOTATIONS: usize = 16;
+
+/// A request under policies: its head, and what goes with it from one to the next.
+#[derive(Debug)]
+pub struct Subject {
+    /// Its head.
+    pub request: request::Parts,
+    /// What is known of it besides.
+    pub facts: Arc<Facts>,
+    /// The notes of its policies.
+    pub metadata: Metadata,
+    /// What they add to its line in the access log.
+    pub annotations: Vec<Annotation>,
+}
+
+impl Subject {
+    /// For a look at what a policy is: a request nobody has made.
+    pub(crate) fn of_nobody() -> Self {
+        let (request, ()) = http::Request::new(()).into_parts();
+        let client = Client {
+            address: ([0, 0, 0, 0], 0).into(),
+            listener: "".into(),
+            connection: 0,
+            tls: None,
+        };
+        let facts = Facts {
+            id: String::new(),
+            received: SystemTime::UNIX_EPOCH,
+            protocol: Protocol::Http11,
+            client: Arc::new(client),
+            paths: Arc::new(|path| Ok(path.to_owned())),
+            bounds: Bounds {
+                fields: 100,
+                bytes: 65_536,
+            },
+        };
+        Self {
+            request,
+            facts: Arc::new(facts),
+            metadata: Metadata::default(),
+            annotations: Vec::new(),
+        }
+    }
+}
+
+/// A field of a request's line in the access log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Annotation {
+    /// Whose it is.
+    pub policy: Arc<str>,
+    /// Its name.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// All that an instance can reach.
+pub(crate) struct State {
+    pub(crate) unit: Arc<Unit>,
+    /// Boxed: it is passed from call to call.
+    pub(crate) subject: Box<Subject>,
+    /// The request has been sent.
+    pub(crate) read_only: bool,
+    pub(crate) upstream: Option<Box<Upstream>>,
+    pub(crate) response: Option<Box<response::Parts>>,
+    pub(crate) buffer: Option<Buffered>,
+    /// The body that passes through, and the trailers behind it.
+    pub(crate) pipe: Option<Arc<Mutex<Pipe>>>,
+    pub(crate) trailers: Option<HeaderMap>,
+    /// The memory its instance has, in bytes.
+    memory: usize,
+    tables: usize,
+    /// The ticks it has run for since it last waited for somebody else.
+    ticks: u32,
+}
+
+impl State {
+    pub(crate) fn new(unit: Arc<Unit>, subject: Box<Subject>) -> Self {
+        Self {
+            unit,
+            subject,
+            read_only: false,
+            upstream: None,
+            response: None,
+            buffer: None,
+            pipe: None,
+            trailers: None,
+            memory: 0,
+            tables: 0,
+            ticks: 0,
+        }
+    }
+
+    /// A tick has passed while it ran: others have their turn, if it may go on.
+    pub(crate) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
+        self.ticks += 1;
+        // The first may come at once.
+        if TICK * (self.ticks - 1) >= self.unit.limits.timeout {
+            return Err(Failure::Timeout.into());
+        }
+        self.unit.program.runtime.ticker.need();
+        Ok(UpdateDeadline::Yield(1))
+    }
+
+    /// It has waited for somebody else, and begins anew.
+    pub(crate) fn waited(&mut self) {
+        self.ticks = 0;
+        self.unit.program.runtime.ticker.need();
+    }
+}
+
+impl ResourceLimiter for State {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let memory = self.memory + desired.saturating_sub(current);
+        if memory > self.unit.limits.memory {
+            return Err(Failure::Memory.into());
+        }
+        self.memory = memory;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let tables = self.tables + desired.saturating_sub(current);
+        if tables > TABLE_ELEMENTS {
+            return Err(Failure::Memory.into());
+        }
+        self.tables = tables;
+        Ok(true)
+    }
+}
