@@ -8,8 +8,9 @@ use std::{
 use fleetway_proto::{Duration as ProtoDuration, v1};
 
 use super::{
-    AccessLog, Alpn, ClientCertificates, Common, DAY, MILLISECOND, ProxyProtocol, TcpListener,
-    TlsPassthrough, TlsVersion, label, read_common, read_duration, read_number,
+    AccessLog, Alpn, ClientCertificates, Common, DAY, HeaderRules, MILLISECOND, ProxyProtocol,
+    TcpListener, TlsPassthrough, TlsVersion, header_rules::Direction, label, read_common,
+    read_duration, read_number,
 };
 use crate::{FieldError, Kind, Name, error::Checker};
 
@@ -120,6 +121,10 @@ pub struct HttpListener {
     pub trusted_hops: usize,
     /// How much a client may ask.
     pub limits: HttpLimits,
+    /// What is changed in requests on their way upstream.
+    pub request_headers: Option<Box<HeaderRules>>,
+    /// What is changed in responses.
+    pub response_headers: Option<Box<HeaderRules>>,
 }
 
 /// How many connections a listener takes; `None` for no limit.
@@ -318,6 +323,18 @@ impl HttpListener {
             underscores,
             trusted_hops: usize::try_from(message.trusted_hops).unwrap_or_default(),
             limits: HttpLimits::read(check, message.limits.unwrap_or_default()),
+            request_headers: HeaderRules::read(
+                check,
+                Direction::Request,
+                "http.request_headers",
+                message.request_headers,
+            ),
+            response_headers: HeaderRules::read(
+                check,
+                Direction::Response,
+                "http.response_headers",
+                message.response_headers,
+            ),
         }
     }
 }

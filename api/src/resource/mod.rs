@@ -5,6 +5,7 @@
 
 mod access_log;
 mod cluster;
+mod header_rules;
 mod host;
 mod listener;
 mod listener_tcp;
@@ -25,6 +26,7 @@ use std::{collections::BTreeMap, hash::BuildHasher as _, time::Duration};
 pub use access_log::AccessLog;
 pub use cluster::{Cluster, Endpoint, Endpoints, UpstreamProtocol};
 use fleetway_proto::{Duration as ProtoDuration, v1};
+pub use header_rules::HeaderRules;
 pub use host::HostPattern;
 #[cfg(feature = "bootstrap")]
 pub(crate) use listener::parse_address;

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use fleetway_proto::v1;
 
 use super::{
-    Action, Common, HeaderMatch, HostPattern, PathMatch, QueryMatch, label, read_common,
-    route_action, route_match,
+    Action, Common, HeaderMatch, HeaderRules, HostPattern, PathMatch, QueryMatch,
+    header_rules::Direction, label, read_common, route_action, route_match,
 };
 use crate::{FieldError, Kind, Name, error::Checker};
 
@@ -31,6 +31,10 @@ pub struct Route {
     pub query: Box<[QueryMatch]>,
     /// What becomes of the request.
     pub action: Action,
+    /// What is changed in requests on their way upstream. Boxed, as most routes change nothing.
+    pub request_headers: Option<Box<HeaderRules>>,
+    /// What is changed in responses.
+    pub response_headers: Option<Box<HeaderRules>>,
 }
 
 impl Route {
@@ -57,6 +61,24 @@ impl Route {
                 None
             }
         };
+        let request_headers = HeaderRules::read(
+            &mut check,
+            Direction::Request,
+            "request_headers",
+            message.request_headers,
+        );
+        if request_headers.is_some() && !matches!(action, None | Some(Action::Forward(_))) {
+            check.fault(
+                "request_headers",
+                "is for routes with `forward`, others send no request on: leave it out",
+            );
+        }
+        let response_headers = HeaderRules::read(
+            &mut check,
+            Direction::Response,
+            "response_headers",
+            message.response_headers,
+        );
         match (common, path, action) {
             (Some(common), Some(path), Some(action)) if check.is_clean() => Ok(Self {
                 common,
@@ -68,6 +90,8 @@ impl Route {
                 headers,
                 query,
                 action,
+                request_headers,
+                response_headers,
             }),
             _ => Err(check.finish()),
         }

@@ -7,7 +7,7 @@ use fleetway_proto::v1;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{
-    PathMatch, Template, Upgrades, WeightedCluster,
+    PathMatch, Template, Upgrades, WeightedCluster, header_rules,
     host::{is_dns_name, is_ip_literal},
     read_limit,
     route_match::is_path,
@@ -361,7 +361,7 @@ fn read_respond(check: &mut Checker, message: v1::DirectResponse) -> Option<Dire
             .map_err(|_| "has a character that a header field cannot carry");
         let value = check.take(|| field("value"), value);
         if let (Some(name), Some(value)) = (name, value) {
-            if FRAMING.contains(&name) {
+            if header_rules::is_of_message(&name) {
                 check.fault(field("name"), format!("{name} is set by the proxy"));
             }
             headers.append(name, value);
@@ -379,15 +379,3 @@ fn read_respond(check: &mut Checker, message: v1::DirectResponse) -> Option<Dire
         headers,
     })
 }
-
-/// The fields that frame a message or belong to the connection.
-const FRAMING: [HeaderName; 8] = [
-    header::CONTENT_LENGTH,
-    header::TRANSFER_ENCODING,
-    header::CONNECTION,
-    header::UPGRADE,
-    header::TE,
-    header::TRAILER,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];

@@ -269,9 +269,11 @@ fn listener() -> impl Strategy<Value = v1::Listener> {
         0..4,
         any::<u32>(),
         option::of(limits),
+        header_rules(),
     )
         .prop_map(
-            |(idle_timeout, drain_timeout, paths, underscores, trusted_hops, limits)| {
+            |(idle_timeout, drain_timeout, paths, underscores, trusted_hops, limits, rules)| {
+                let [request_headers, response_headers] = rules;
                 v1::listener::Protocol::Http(v1::HttpListener {
                     idle_timeout,
                     drain_timeout,
@@ -279,6 +281,8 @@ fn listener() -> impl Strategy<Value = v1::Listener> {
                     headers_with_underscores: underscores,
                     trusted_hops,
                     limits,
+                    request_headers,
+                    response_headers,
                 })
             },
         );
@@ -475,14 +479,27 @@ fn redirect() -> impl Strategy<Value = v1::Redirect> {
         )
 }
 
-fn respond() -> impl Strategy<Value = v1::DirectResponse> {
+fn fields() -> impl Strategy<Value = Vec<v1::Header>> {
     let header = (text(), text()).prop_map(|(name, value)| v1::Header { name, value });
-    (any::<u32>(), text(), vec(header, 0..3)).prop_map(|(status, body, headers)| {
-        v1::DirectResponse {
-            status,
-            body,
-            headers,
-        }
+    vec(header, 0..3)
+}
+
+/// Rules for requests and responses.
+fn header_rules() -> impl Strategy<Value = [Option<v1::HeaderRules>; 2]> {
+    let rules = (fields(), fields(), texts()).prop_map(|(set, add, remove)| v1::HeaderRules {
+        set,
+        add,
+        remove,
+    });
+    let rules = option::of(rules).boxed();
+    [rules.clone(), rules]
+}
+
+fn respond() -> impl Strategy<Value = v1::DirectResponse> {
+    (any::<u32>(), text(), fields()).prop_map(|(status, body, headers)| v1::DirectResponse {
+        status,
+        body,
+        headers,
     })
 }
 
@@ -501,16 +518,22 @@ fn route() -> impl Strategy<Value = v1::Route> {
         any::<i32>(),
         option::of(route_match()),
         option::of(action),
+        header_rules(),
     )
         .prop_map(
-            |(name, fleets, labels, listeners, priority, r#match, action)| v1::Route {
-                name,
-                fleets,
-                labels,
-                listeners,
-                priority,
-                r#match,
-                action,
+            |(name, fleets, labels, listeners, priority, r#match, action, rules)| {
+                let [request_headers, response_headers] = rules;
+                v1::Route {
+                    name,
+                    fleets,
+                    labels,
+                    listeners,
+                    priority,
+                    r#match,
+                    action,
+                    request_headers,
+                    response_headers,
+                }
             },
         )
 }

@@ -283,8 +283,6 @@ class Ours(Peer):
     access_log = False
 
     def command(self, s, d):
-        if s.headers:
-            raise Unsupported("not there yet")
         forward = {"clusters": [{"name": "be"}]}
         resources = [
             {"kind": "Listener", "name": "web", "address": f"127.0.0.1:{s.port}",
@@ -295,11 +293,13 @@ class Ours(Peer):
              **({"protocol": "HTTP2"} if s.upstream_h2 else {})},
         ]
         (d / "access.log").unlink(missing_ok=True)
+        rules = {"request_headers": {"set": [{"name": k, "value": v} for k, v in REQ_ADD]},
+                 "response_headers": {"set": [{"name": k, "value": v} for k, v in RESP_ADD], "remove": [RESP_DEL]}} if s.headers else {}
         if s.tls:
             certificate = {"chain": Path(s.cert).read_text(), "private_key": Path(s.key).read_text()}
             resources.append({"kind": "Secret", "name": "web", "certificate": certificate})
         for i, (host, kind, path) in enumerate([] if s.mode == "tcp" else s.routes or [("*", "prefix", "/")]):
-            resources.append({"kind": "Route", "name": f"r{i}", "match": {"hosts": [host], "path": {kind: path}}, "forward": forward})
+            resources.append({"kind": "Route", "name": f"r{i}", "match": {"hosts": [host], "path": {kind: path}}, "forward": forward, **rules})
         folder = d / "resources"
         folder.mkdir(exist_ok=True)
         (folder / "all.json").write_text(json.dumps(resources))

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::Failure;
 use super::headers::remove_hop_by_hop;
 use super::record::Record;
+use super::rules::TrailerRules;
 use super::screen::screen_trailers;
 use super::tunnel::Tunnel;
 use super::watchdog::{Activity, Expired, Overdue, Watchdog};
@@ -116,10 +117,13 @@ pub struct RequestBody {
     activity: Activity,
     /// How many more bytes the route takes; `None` for no limit.
     left: Option<u32>,
+    /// What else its trailers may not have.
+    rules: Option<TrailerRules>,
 }
 
 impl RequestBody {
-    /// The body of a request watched by `watchdog`, of at most `most` bytes.
+    /// The body of a request watched by `watchdog`, of at most `most` bytes, with trailers under
+    /// `rules`.
     ///
     /// # Errors
     /// When it says beforehand that it is longer.
@@ -127,6 +131,7 @@ impl RequestBody {
         inner: Downstream,
         watchdog: &Watchdog,
         most: Option<u32>,
+        rules: Option<TrailerRules>,
     ) -> Result<Self, Failure> {
         if most.is_some_and(|most| inner.size_hint().lower() > u64::from(most)) {
             return Err(Failure::BodyTooLarge);
@@ -135,6 +140,7 @@ impl RequestBody {
             inner,
             activity: watchdog.activity(),
             left: most,
+            rules,
         })
     }
 
@@ -188,6 +194,9 @@ impl Body for RequestBody {
             }
             if let Some(trailers) = frame.trailers_mut() {
                 screen_trailers(trailers);
+                if let Some(rules) = &this.rules {
+                    rules.screen(trailers);
+                }
             } else if let Some(data) = frame.data_ref()
                 && !this.takes(data.len())
             {

@@ -4,6 +4,7 @@ use std::{
     cell::OnceCell,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     rc::Rc,
+    sync::Arc,
 };
 
 use fleetway_api::{Action, DirectResponse, Redirect, Route};
@@ -12,6 +13,7 @@ use http::{Method, Request, Response, header};
 use super::{
     Downstream, Failure, Record, ResponseBody, connect, forward, grpc, headers,
     local::{Entrance, Local, View},
+    rules::Rules,
     screen::screen,
     target::Target,
 };
@@ -89,12 +91,14 @@ pub async fn exchange(
         // Requests come in where HTTP is spoken.
         _ => Err(Failure::NoRoute),
     };
-    let answered = match screened {
-        Ok(()) => answer(connection, &view, request, &mut record).await,
+    let taken = screened.and_then(|()| choose(&view, &request));
+    let route = taken.as_ref().ok().map(|bound| bound.route());
+    let answered = match taken {
+        Ok(bound) => answer(connection, &view, bound, request, &mut record).await,
         Err(failure) => Err(failure),
     };
     let shard = view.listener.counters.shard(connection.local.worker);
-    let response = answered.unwrap_or_else(|failure| {
+    let mut response = answered.unwrap_or_else(|failure| {
         match failure {
             Failure::NoRoute => shard.no_route.increment(),
             Failure::Overloaded => shard.requests_shed.increment(),
@@ -111,18 +115,18 @@ pub async fn exchange(
         response.headers_mut().insert(headers::X_REQUEST_ID, id);
         response
     });
+    Rules::of_response(&view, route).apply(response.headers_mut());
     shard.responses.count(response.status());
     record.answered(&response);
     response.map(|body| body.recorded(record, head))
 }
 
-async fn answer(
-    connection: &Connection,
-    view: &Rc<View>,
-    request: Request<Downstream>,
-    record: &mut Record,
-) -> Result<Response<ResponseBody>, Failure> {
-    let target = Target::of(&request)?;
+/// The route that takes a request.
+fn choose<'v>(
+    view: &'v View,
+    request: &Request<Downstream>,
+) -> Result<&'v Arc<BoundRoute>, Failure> {
+    let target = Target::of(request)?;
     let wanted = RequestView {
         host: target.authority,
         path: target.path.path(),
@@ -130,11 +134,17 @@ async fn answer(
         method: request.method(),
         headers: request.headers(),
     };
-    let bound: &BoundRoute = view
-        .listener
-        .table
-        .lookup(&wanted)
-        .ok_or_else(|| no_route(request.method()))?;
+    let taken = view.listener.table.lookup(&wanted);
+    taken.ok_or_else(|| no_route(request.method()))
+}
+
+async fn answer(
+    connection: &Connection,
+    view: &Rc<View>,
+    bound: &Arc<BoundRoute>,
+    request: Request<Downstream>,
+    record: &mut Record,
+) -> Result<Response<ResponseBody>, Failure> {
     record.matched(connection, view, bound);
     if request.method() == Method::CONNECT {
         return connect::connect(connection, view, bound, record).await;
@@ -145,7 +155,7 @@ async fn answer(
         Action::Redirect(rule) => {
             let hops = view.listener.protocol.trusted_hops();
             let https = headers::is_https(request.headers(), connection.is_https(), hops);
-            redirect(https, route, rule, &target)
+            redirect(https, route, rule, &Target::of(&request)?)
         }
         Action::Forward(rule) => {
             forward::forward(connection, view, bound, rule, request, record).await

@@ -1,6 +1,6 @@
 //! Sending a request to its cluster and its answer back.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use fleetway_api::{Forward, PathRewrite};
 use http::{
@@ -9,8 +9,13 @@ use http::{
 };
 
 use super::{
-    Connection, Downstream, Failure, Record, RequestBody, ResponseBody, Tunnel, body::ToClient,
-    grpc, headers, local::View, upgrade, watchdog::Watchdog,
+    Connection, Downstream, Failure, Record, RequestBody, ResponseBody, Tunnel,
+    body::ToClient,
+    grpc, headers,
+    local::View,
+    rules::{Rules, TrailerRules},
+    upgrade,
+    watchdog::Watchdog,
 };
 use crate::{
     cluster::Cluster,
@@ -26,7 +31,7 @@ const MALFORMED: Failure = Failure::BadRequest("the request body is malformed");
 pub(super) async fn forward(
     connection: &Connection,
     view: &Rc<View>,
-    bound: &BoundRoute,
+    bound: &Arc<BoundRoute>,
     rule: &Forward,
     request: Request<Downstream>,
     record: &mut Record,
@@ -52,7 +57,8 @@ pub(super) async fn forward(
     let (mut parts, body) = request.into_parts();
     let interim = body.interim();
     prepare(&mut parts, connection, view, bound, rule)?;
-    let mut body = RequestBody::new(body, &watchdog, rule.max_request_body)?;
+    let trailers = TrailerRules::of(view, bound, &body);
+    let mut body = RequestBody::new(body, &watchdog, rule.max_request_body, trailers)?;
     if body.is_to_end() {
         tokio::select! {
             biased;
@@ -176,6 +182,8 @@ fn prepare(
         header::HOST,
         host.unwrap_or_else(|| HeaderValue::from_static("")),
     );
+    // Last, so that nothing a client sends has a say in it.
+    Rules::of_request(view, bound.route()).apply(fields);
     Ok(())
 }
 

@@ -12,6 +12,7 @@ mod headers;
 mod local;
 mod normalize;
 mod record;
+mod rules;
 mod screen;
 mod target;
 mod tunnel;

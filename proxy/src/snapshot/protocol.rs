@@ -55,13 +55,19 @@ impl Protocol {
         }
     }
 
+    /// What is said of HTTP, where that is spoken.
+    #[must_use]
+    pub fn http(&self) -> Option<&HttpListener> {
+        match self {
+            Self::Http(http) => Some(http),
+            _ => None,
+        }
+    }
+
     /// How many proxies before this one are believed about a request's client.
     #[must_use]
     pub fn trusted_hops(&self) -> usize {
-        match self {
-            Self::Http(http) => http.trusted_hops,
-            _ => 0,
-        }
+        self.http().map_or(0, |http| http.trusted_hops)
     }
 
     /// Whether both are the same but for their settings.

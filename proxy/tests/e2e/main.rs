@@ -20,6 +20,7 @@ mod floods;
 mod grpc;
 mod h2spec;
 mod handover;
+mod header_rules;
 mod http;
 mod identity;
 mod independence;

@@ -3,11 +3,11 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use fleetway_api::{HttpLimits, HttpListener, PathNormalization, Underscores};
+use fleetway_api::{HeaderRules, HttpLimits, HttpListener, PathNormalization, Underscores};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version, header};
 
 use crate::{
-    http::{grpc, headers, screen, target::Target},
+    http::{grpc, headers, rules, screen, target::Target},
     route::split_port,
 };
 
@@ -40,6 +40,7 @@ pub fn headers(data: &[u8]) {
     screened(&fields, *first);
     trailers(&fields);
     target(&fields);
+    ruled(&fields, *first);
 }
 
 /// Fields of one connection, whether `Connection` names them or not.
@@ -170,6 +171,8 @@ fn screened(fields: &HeaderMap, options: u8) {
             requests_per_connection: None,
             concurrent_streams: 1,
         },
+        request_headers: None,
+        response_headers: None,
     };
     let http2 = options & 32 != 0;
     let mut request = Request::new(());
@@ -240,4 +243,47 @@ fn target(fields: &HeaderMap) {
     assert!(host.starts_with('[') || !host.contains(':'), "{host}");
     let port_valid = |port: &str| port.is_empty() || port.parse::<u64>().is_ok_and(|n| n < 65_536);
     assert!(port.is_none_or(port_valid), "{port:?}");
+}
+
+/// Rules made of the fields themselves: of four names one's field is taken out, one's set, one's
+/// added to, and one's stays.
+fn ruled(fields: &HeaderMap, start: u8) {
+    let value = HeaderValue::from_static("by the rules");
+    let mut given = HeaderRules {
+        remove: Box::default(),
+        set: Box::default(),
+        add: Box::default(),
+    };
+    let names: Vec<&HeaderName> = fields.keys().collect();
+    let turn = |turn: usize| {
+        let names = names.iter().enumerate();
+        names
+            .filter(move |(index, _)| (index + usize::from(start)) % 4 == turn)
+            .map(|(_, name)| (*name).clone())
+    };
+    given.remove = turn(0).collect();
+    given.set = turn(1).map(|name| (name, value.clone())).collect();
+    given.add = turn(2).map(|name| (name, value.clone())).collect();
+    let mut changed = fields.clone();
+    rules::apply(&given, &mut changed);
+    for name in names {
+        let before = all(fields, name);
+        let after = all(&changed, name);
+        let is_in =
+            |list: &[(HeaderName, HeaderValue)]| list.iter().any(|(other, _)| other == name);
+        if given.remove.contains(name) {
+            assert!(after.is_empty(), "{name}");
+        } else if is_in(&given.set) {
+            assert_eq!(after, [&value], "{name}");
+        } else if is_in(&given.add) {
+            assert_eq!(
+                after,
+                [&before[..], std::slice::from_ref(&value)].concat(),
+                "{name}"
+            );
+        } else {
+            assert_eq!(after, before, "{name}");
+        }
+    }
+    assert!(changed.keys().all(|name| fields.contains_key(name)));
 }

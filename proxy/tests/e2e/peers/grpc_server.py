@@ -33,7 +33,13 @@ def was_cancelled(request, context):
     return b"yes" if cancelled.wait(20) else b"no"
 
 
+def user(request, context):
+    users = [value for name, value in context.invocation_metadata() if name == "x-user"]
+    return " and ".join(users).encode()
+
+
 methods = {
+    "User": grpc.unary_unary_rpc_method_handler(user),
     "Echo": grpc.unary_unary_rpc_method_handler(echo),
     "Chat": grpc.stream_stream_rpc_method_handler(chat),
     "Fail": grpc.unary_unary_rpc_method_handler(fail),

@@ -47,25 +47,55 @@ impl Upstream {
         .await
     }
 
+    /// Answers every request with its `x-user`, its body, and the trailers behind that.
+    pub async fn trailed() -> Self {
+        Self::serving(|request| async move {
+            let (head, body) = request.into_parts();
+            let user = head.headers.get("x-user").cloned();
+            let body = body.collect().await.expect("a whole body");
+            let mut trailers = String::new();
+            for (name, value) in body.trailers().into_iter().flatten() {
+                trailers += &format!("trailer {name}: {}\n", value.to_str().expect("text"));
+            }
+            let user = user.unwrap_or(http::HeaderValue::from_static(""));
+            let user = user.to_str().expect("text").to_owned();
+            let body = body.to_bytes();
+            let body = String::from_utf8_lossy(&body);
+            Response::new(format!("x-user: {user}\nbody: {body}\n{trailers}"))
+        })
+        .await
+    }
+
     /// Answers by a function of the request's head and body.
     pub async fn answering(
         answer: impl Fn(http::request::Parts, Bytes) -> Response<String> + Send + Sync + 'static,
     ) -> Self {
         let answer = Arc::new(answer);
+        Self::serving(move |request| {
+            let answer = answer.clone();
+            async move {
+                let (head, body) = request.into_parts();
+                let body = match body.collect().await {
+                    Ok(body) => body.to_bytes(),
+                    Err(_) => Bytes::from_static(b"broken off"),
+                };
+                answer(head, body)
+            }
+        })
+        .await
+    }
+
+    async fn serving<F>(answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Response<String>> + Send + 'static,
+    {
+        let answer = Arc::new(answer);
         Self::connections(move |stream| {
             let answer = answer.clone();
             async move {
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let answer = answer.clone();
-                    async move {
-                        let (head, body) = request.into_parts();
-                        let body = match body.collect().await {
-                            Ok(body) => body.to_bytes(),
-                            Err(_) => Bytes::from_static(b"broken off"),
-                        };
-                        let response = answer(head, body).map(Full::<Bytes>::from);
-                        Ok::<_, Infallible>(response)
-                    }
+                    let answered = answer(request);
+                    async move { Ok::<_, Infallible>(answered.await.map(Full::<Bytes>::from)) }
                 });
                 let _ = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service)
