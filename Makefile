@@ -1,5 +1,5 @@
 # Each target is a thin name for one command.
-.PHONY: run test lint fuzz bench bench-peers clean
+.PHONY: run test lint fuzz bench bench-peers soak clean
 
 # The whole of it on loopback, with real requests through it. Ctrl-C stops it.
 run:
@@ -26,6 +26,10 @@ bench:
 bench-peers:
 	cargo build --release --package fleetway-proxy --bin fleetway-proxy
 	proxy/benches/peers/run.py --scenarios all --seconds 3 --json target/bench-peers/results.json
+
+# Everything at once for MINUTES, 4 or more: traffic, changes, faults. Nothing may grow, or fail without a cause.
+soak:
+	SOAK_MINUTES=$(or $(MINUTES),20) cargo test --package fleetway-proxy --all-features --test e2e -- --ignored --nocapture soak
 
 clean:
 	cargo clean

@@ -32,6 +32,7 @@ mod revocation;
 mod rotation;
 mod secrets;
 mod smuggling;
+mod soak;
 mod support;
 mod swaps;
 mod tls;

@@ -214,6 +214,11 @@ impl Server {
         signal(&self.child, name);
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("a running process")
+    }
+
     /// A REST client for it.
     pub fn client(&self) -> Rest {
         Rest::new(self.rest)

@@ -66,6 +66,24 @@ impl Upstream {
         .await
     }
 
+    /// Answers every request with the length of its body.
+    pub async fn measuring() -> Self {
+        Self::answering(|_, body| Response::new(body.len().to_string())).await
+    }
+
+    /// Changes the protocol at each connection's first request, and says everything back.
+    pub async fn switching() -> Self {
+        Self::connections(|mut stream| async move {
+            read_head(&mut stream).await;
+            let answer = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+                upgrade: websocket\r\n\r\n";
+            let _ = stream.write_all(answer).await;
+            let (mut read, mut write) = stream.split();
+            let _ = tokio::io::copy(&mut read, &mut write).await;
+        })
+        .await
+    }
+
     /// Answers by a function of the request's head and body.
     pub async fn answering(
         answer: impl Fn(http::request::Parts, Bytes) -> Response<String> + Send + Sync + 'static,
