@@ -1,5 +1,5 @@
 # Each target is a thin name for one command.
-.PHONY: run test lint fuzz bench bench-peers soak clean
+.PHONY: run test lint fuzz bench bench-peers instructions soak clean
 
 # The whole of it on loopback, with real requests through it. Ctrl-C stops it.
 run:
@@ -26,6 +26,11 @@ bench:
 bench-peers:
 	cargo build --release --package fleetway-proxy --bin fleetway-proxy
 	proxy/benches/peers/run.py --scenarios all --seconds 3 --json target/bench-peers/results.json
+
+# The instructions a request costs, against the figures committed; ACCEPT=1 writes them anew. Needs valgrind.
+instructions:
+	cargo build --profile counted --package fleetway-proxy --bin fleetway-proxy
+	proxy/benches/instructions/run.py $(if $(ACCEPT),--accept)
 
 # Everything at once for MINUTES, 4 or more: traffic, changes, faults. Nothing may grow, or fail without a cause.
 soak:
