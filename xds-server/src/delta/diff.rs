@@ -6,10 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use fleetway_api::{Kind, Name, Resource};
+use fleetway_api::{Kind, Name};
 
 use super::subscription::{Owed, Subscription, Why};
-use crate::snapshot::{Entry, LogEntry, Snapshot};
+use crate::snapshot::{Entry, Snapshot};
 
 /// What a client may see of one kind: its fleet's resources, as far as it wants them.
 #[derive(Debug, Clone, Copy)]
@@ -108,15 +108,11 @@ fn changed_names<'s>(
         return BTreeMap::new();
     }
     if let Some(changes) = new.log().since(base.revision()) {
-        let mut names = BTreeMap::new();
-        for change in changes {
-            touched(view.kind, change, new, |name| {
-                if wanted(name) {
-                    names.insert(name.as_str(), None);
-                }
-            });
-        }
-        return names;
+        return changes
+            .map(|change| &change.id)
+            .filter(|id| id.kind == view.kind && wanted(&id.name))
+            .map(|id| (id.name.as_str(), None))
+            .collect();
     }
     let mut names = BTreeMap::new();
     let mut before = base.resources().of(view.kind).iter().peekable();
@@ -139,30 +135,6 @@ fn changed_names<'s>(
         let name = now.or(old).map(|(name, _)| name);
         if let Some(name) = name.filter(|name| !same && wanted(name)) {
             names.insert(name.as_str(), None);
-        }
-    }
-}
-
-/// The resources of `kind` which a client may see otherwise after the change: the one changed, or
-/// the secrets that it names or named.
-fn touched<'s>(
-    kind: Kind,
-    change: &'s LogEntry,
-    new: &'s Snapshot,
-    mut found: impl FnMut(&'s Name),
-) {
-    if change.id.kind == kind {
-        found(&change.id.name);
-    } else if kind == Kind::Secret {
-        let mut named = |resource: &'s Resource| {
-            resource.references(|role, name, _| {
-                if role.kind() == Kind::Secret {
-                    found(name);
-                }
-            });
-        };
-        for entry in change.before.iter().chain(new.get(&change.id)) {
-            named(&entry.resource);
         }
     }
 }

@@ -1,25 +1,56 @@
 //! What changed, revision by revision: what a stream has to send is read off here, so that its
 //! cost follows the change and not the table.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
-use fleetway_api::Id;
+use fleetway_api::{Id, Kind, Name, Resource};
 use imbl::Vector;
 
-use super::Entry;
-
-/// How many changes are kept. A stream that is further behind is compared in full instead.
+/// How many entries are kept. A stream that is further behind is compared in full instead.
 const KEPT: usize = 65_536;
 
-/// One change of one resource.
+/// A resource that some proxy may see otherwise since a revision. It has the name alone: with what
+/// was there before, the log would keep every resource as often as it was changed.
 #[derive(Debug, Clone)]
 pub struct LogEntry {
-    /// The revision that made it.
+    /// The revision.
     pub revision: u64,
     /// Which resource.
     pub id: Id,
-    /// The resource before, `None` if it was created.
-    pub before: Option<Arc<Entry>>,
+}
+
+/// The entries for a change of `id` at `revision`: itself, and the secrets that come or go with
+/// it, as proxies get those that something they get refers to.
+pub(super) fn entries(
+    revision: u64,
+    id: Id,
+    before: Option<&Resource>,
+    after: Option<&Resource>,
+) -> impl Iterator<Item = LogEntry> {
+    let (old, new) = (secrets(before), secrets(after));
+    let (from, to) = (before.map(Resource::common), after.map(Resource::common));
+    let names: Vec<Name> = if from.map(|from| &from.fleets) == to.map(|to| &to.fleets) {
+        old.symmetric_difference(&new).copied().cloned().collect()
+    } else {
+        old.union(&new).copied().cloned().collect()
+    };
+    let secrets = names.into_iter().map(|name| Id::new(Kind::Secret, name));
+    [id].into_iter()
+        .chain(secrets)
+        .map(move |id| LogEntry { revision, id })
+}
+
+/// The secrets that a resource refers to.
+fn secrets(resource: Option<&Resource>) -> BTreeSet<&Name> {
+    let mut names = BTreeSet::new();
+    if let Some(resource) = resource {
+        resource.references(|role, name, _| {
+            if role.kind() == Kind::Secret {
+                names.insert(name);
+            }
+        });
+    }
+    names
 }
 
 /// The changes of the latest revisions, oldest first. Immutable; shares structure.
@@ -80,15 +111,15 @@ impl ChangeLog {
 
 #[cfg(test)]
 mod tests {
-    use fleetway_api::{Kind, Name};
+    use std::sync::Arc;
 
     use super::*;
+    use crate::delta::testing::{delete, naming, next, put};
 
     fn change(revision: u64) -> LogEntry {
         LogEntry {
             revision,
             id: Id::new(Kind::Route, Name::new(&format!("r{revision}")).unwrap()),
-            before: None,
         }
     }
 
@@ -114,5 +145,48 @@ mod tests {
         log = log.with(vec![change(2)]);
         assert!(log.since(0).is_none());
         assert_eq!(log.since(1).map(Iterator::count), Some(1));
+    }
+
+    #[test]
+    fn secrets_are_logged_where_they_come_or_go_with_a_change_of_something_else() {
+        let secrets = ["one", "two", "three"].map(|name| put(Kind::Secret, name, &[]));
+        let changes = [
+            (naming("web", &["a"], &["one", "two"]), vec!["one", "two"]),
+            // Still named, for the same fleets.
+            (naming("web", &["a"], &["one", "two"]), vec![]),
+            (
+                naming("web", &["a"], &["two", "three"]),
+                vec!["one", "three"],
+            ),
+            (
+                naming("web", &["a", "b"], &["two", "three"]),
+                vec!["three", "two"],
+            ),
+            (delete(Kind::Listener, "web"), vec!["three", "two"]),
+        ];
+        let mut state = next(&Arc::default(), &secrets);
+        for (change, with_it) in changes {
+            let before = state.revision();
+            state = next(&state, std::slice::from_ref(&change));
+            let logged = state.log().since(before).unwrap();
+            let mut ids = vec![change.id()];
+            ids.extend(with_it.iter().map(|name| {
+                let name = Name::new(name).unwrap();
+                Id::new(Kind::Secret, name)
+            }));
+            let logged: Vec<Id> = logged.map(|entry| entry.id.clone()).collect();
+            assert_eq!(logged, ids, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_change_took_the_place_of_is_not_kept() {
+        let first = next(&Arc::default(), &[put(Kind::Route, "web", &[])]);
+        let route = Id::new(Kind::Route, Name::new("web").unwrap());
+        let before = Arc::downgrade(first.get(&route).unwrap());
+        let second = next(&first, &[put(Kind::Route, "web", &[])]);
+        drop(first);
+        assert!(before.upgrade().is_none());
+        assert!(second.log().since(1).is_some());
     }
 }

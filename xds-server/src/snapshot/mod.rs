@@ -73,13 +73,14 @@ impl Snapshot {
     ) -> Result<Self, Rejection> {
         let logged: Vec<LogEntry> = changes
             .iter()
-            .map(|change| {
+            .flat_map(|change| {
                 let id = change.id();
-                LogEntry {
-                    revision,
-                    before: self.resources.get(&id).cloned(),
-                    id,
-                }
+                let before = self.resources.get(&id).map(|entry| &entry.resource);
+                let after = match change {
+                    Change::Put(entry) => Some(&entry.resource),
+                    Change::Delete(_) => None,
+                };
+                change_log::entries(revision, id, before, after)
             })
             .collect();
         let resources = self.resources.apply(changes)?;
