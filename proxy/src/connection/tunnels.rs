@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::streams::Open;
 use crate::{
-    http::{Connection, ResponseBody},
+    http::{Connection, ResponseBody, ToTunnel},
     http1::Switched,
     relay::Side,
 };
@@ -51,6 +51,7 @@ pub(super) fn asked(
     }
     let stream = hyper::upgrade::on(&mut *request);
     let protocol = request.extensions_mut().remove::<Protocol>();
+    request.extensions_mut().insert(ToTunnel);
     let extended = protocol.is_some();
     if let Some(protocol) = protocol {
         *request.method_mut() = Method::GET;
@@ -81,15 +82,6 @@ impl Asked {
     ) -> Response<ResponseBody> {
         let (mut parts, body) = response.into_parts();
         let ResponseBody::Tunnel(mut tunnel) = body else {
-            // To the client, a success would be a tunnel.
-            if parts.status.is_success() {
-                let text = Bytes::from_static(b"the upstream did not change the protocol\n");
-                let status = StatusCode::BAD_GATEWAY;
-                let body = body.replaced(status, "upstream_no_upgrade", text);
-                let mut response = Response::new(body);
-                *response.status_mut() = status;
-                return response;
-            }
             return Response::from_parts(parts, body);
         };
         if self.extended {

@@ -346,24 +346,6 @@ impl ResponseBody {
         }
     }
 
-    /// The answer to a client in place of this one, taken down as this one was to be.
-    #[must_use]
-    pub fn replaced(mut self, status: StatusCode, cause: &'static str, bytes: Bytes) -> Self {
-        let record = match &mut self {
-            Self::Forwarded(forwarded) => forwarded.record.take(),
-            _ => None,
-        };
-        let body = Self::full(bytes);
-        match record {
-            Some(mut record) => {
-                record.status(status);
-                record.cut(cause);
-                body.recorded(record, false)
-            }
-            None => body,
-        }
-    }
-
     /// Whether it was made here and has bytes.
     #[must_use]
     pub fn is_made(&self) -> bool {

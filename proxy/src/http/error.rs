@@ -39,6 +39,9 @@ pub enum Failure {
     /// The upstream could not be reached or answered wrongly.
     #[error("{0}")]
     Upstream(#[from] UpstreamError),
+    /// It asked for a tunnel over HTTP/2, where any success is one, and there is none.
+    #[error("the upstream did not change the protocol")]
+    NoTunnel,
     /// A clock of the route ran out.
     #[error("upstream request timeout")]
     Timeout(Expired),
@@ -63,7 +66,7 @@ impl Failure {
             Self::Upstream(UpstreamError::ConnectTimeout(_)) | Self::Timeout(_) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
-            Self::Upstream(_) => StatusCode::BAD_GATEWAY,
+            Self::NoTunnel | Self::Upstream(_) => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -80,6 +83,7 @@ impl Failure {
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::NoRoute => "no_route",
             Self::NoEndpoint => "no_endpoint",
+            Self::NoTunnel => "upstream_no_upgrade",
             Self::Timeout(expired) => expired.cause(),
             Self::Upstream(error) => match error {
                 UpstreamError::Connect(..) => "upstream_connect_failure",
@@ -187,5 +191,9 @@ mod tests {
             let cause = format!("`{}`", failure.cause());
             assert!(log.contains(&cause), "{cause}");
         }
+        // What asks for a tunnel is no call.
+        let none = Failure::NoTunnel;
+        let row = format!("| `{}` | {} | |\n", none.text(), none.status().as_u16());
+        assert!(page.contains(&row), "{row}");
     }
 }

@@ -16,6 +16,7 @@ use super::{
     rules::Rules,
     screen::screen,
     target::Target,
+    tunnel::ToTunnel,
 };
 use crate::{
     cluster::Cluster,
@@ -84,7 +85,8 @@ pub async fn exchange(
     let id = headers::request_id(request.headers_mut(), || connection.local.random_id());
     let mut record = Record::begin(connection, &view, &request, &id);
     let head = request.method() == Method::HEAD;
-    let grpc = grpc::is_call(&request);
+    let to_tunnel = request.extensions_mut().remove::<ToTunnel>().is_some();
+    let grpc = !to_tunnel && grpc::is_call(&request);
     let screened = match &view.listener.protocol {
         _ if connection.local.overload.sheds_requests() => Err(Failure::Overloaded),
         Protocol::Http(rules) => screen(&mut request, rules),
@@ -97,6 +99,11 @@ pub async fn exchange(
         Ok(bound) => answer(connection, &view, bound, request, &mut record).await,
         Err(failure) => Err(failure),
     };
+    let answered = answered.and_then(|response| match response.body() {
+        ResponseBody::Tunnel(_) => Ok(response),
+        _ if to_tunnel && response.status().is_success() => Err(Failure::NoTunnel),
+        _ => Ok(response),
+    });
     let shard = view.listener.counters.shard(connection.local.worker);
     let mut response = answered.unwrap_or_else(|failure| {
         match failure {

@@ -25,5 +25,5 @@ pub use exchange::{Connection, exchange};
 pub use local::{Entrance, Local, View};
 pub use normalize::{PathFault, normalize};
 pub use record::{Record, cause_of, late, put_connection, refused};
-pub use tunnel::Tunnel;
+pub use tunnel::{ToTunnel, Tunnel};
 pub use watchdog::{Allowed, Overdue};

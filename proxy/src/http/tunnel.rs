@@ -13,6 +13,10 @@ use crate::{
     upstream::{InFlight, Stream},
 };
 
+/// Beside a request over HTTP/2 that asks for a tunnel: to its client, any success would be one.
+#[derive(Debug, Clone, Copy)]
+pub struct ToTunnel;
+
 /// The upstream's side of a tunnel, before its client's is there.
 #[derive(Debug)]
 pub struct Tunnel {

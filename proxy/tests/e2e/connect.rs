@@ -154,6 +154,15 @@ async fn a_success_without_a_switch_is_none_over_http2() {
     let upstream = Upstream::named("a page").await;
     let (_server, _proxy, web) = proxy(upstream.address).await;
     let mut client = http2(web).await;
-    let (status, _, _, _) = open(&mut client, websocket("http://a/page")).await;
-    assert_eq!(status, 502);
+    let mut asked = websocket("http://a/page");
+    // What asks for a tunnel is no call, for which each answer would be a success.
+    let grpc = "application/grpc".parse().expect("a value");
+    asked.headers_mut().insert("content-type", grpc);
+    for request in [websocket("http://a/page"), asked] {
+        let (status, fields, _, mut body) = open(&mut client, request).await;
+        assert_eq!(status, 502);
+        assert!(fields.contains_key("x-request-id"), "{fields:?}");
+        let text = read(&mut body, 41).await;
+        assert_eq!(text, b"the upstream did not change the protocol\n");
+    }
 }
