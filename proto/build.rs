@@ -4,9 +4,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 10] = [
     "fleetway/v1/common.proto",
     "fleetway/v1/tls.proto",
+    "fleetway/v1/component.proto",
+    "fleetway/v1/policy.proto",
     "fleetway/v1/listener.proto",
     "fleetway/v1/route.proto",
     "fleetway/v1/cluster.proto",
@@ -30,13 +32,17 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     prost_build::Config::new()
         .extern_path(".google.protobuf.Duration", "crate::Duration")
+        .extern_path(".google.protobuf.Struct", "crate::Struct")
         .btree_map(["."])
+        // Shared, as they are large.
+        .bytes([".fleetway.v1.Component.wasm"])
         // Written by hand: what is private shows in no log.
-        .skip_debug([".fleetway.v1.Certificate"])
+        .skip_debug([".fleetway.v1.Certificate", ".fleetway.v1.Component"])
         .compile_fds(descriptors)?;
     pbjson_build::Builder::new()
         .register_descriptors(&encoded)?
         .extern_path(".google.protobuf.Duration", "crate::Duration")
+        .extern_path(".google.protobuf.Struct", "crate::Struct")
         .btree_map(["."])
         .preserve_proto_field_names()
         .exclude([".google.protobuf"])

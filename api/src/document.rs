@@ -15,7 +15,8 @@ use serde_path_to_error::Segment;
 use crate::{
     FieldError, Id, Kind, Name, Resource,
     error::shortened,
-    resource::{Secret, redacted},
+    kind::KINDS,
+    resource::{Component, Secret, redacted},
 };
 
 /// How a document is written.
@@ -95,6 +96,8 @@ pub fn parse_one(text: &str, format: Format) -> Result<Value, FieldError> {
 pub fn id_of(message: &v1::Resource) -> Result<Id, FieldError> {
     let (kind, name) = match &message.kind {
         Some(v1::resource::Kind::Secret(message)) => (Kind::Secret, &message.name),
+        Some(v1::resource::Kind::Component(message)) => (Kind::Component, &message.name),
+        Some(v1::resource::Kind::Policy(message)) => (Kind::Policy, &message.name),
         Some(v1::resource::Kind::Cluster(message)) => (Kind::Cluster, &message.name),
         Some(v1::resource::Kind::Endpoints(message)) => (Kind::Endpoints, &message.name),
         Some(v1::resource::Kind::Listener(message)) => (Kind::Listener, &message.name),
@@ -134,6 +137,12 @@ pub fn read(
             Secret::tidy(&mut secret)?;
             Ok(v1::resource::Kind::Secret(secret))
         }),
+        Some(Kind::Component) => shape(fields).map(|mut component: v1::Component| {
+            // What a read added.
+            component.facts = None;
+            v1::resource::Kind::Component(component)
+        }),
+        Some(Kind::Policy) => shape(fields).map(v1::resource::Kind::Policy),
         Some(Kind::Cluster) => shape(fields).map(v1::resource::Kind::Cluster),
         Some(Kind::Endpoints) => shape(fields).map(v1::resource::Kind::Endpoints),
         Some(Kind::Listener) => shape(fields).map(v1::resource::Kind::Listener),
@@ -233,7 +242,7 @@ pub fn read_all_as<R>(
 }
 
 /// The document of a resource: `kind`, its fields, and `meta` if given. A secret is written without
-/// its private parts.
+/// its private parts, a component without its bytes.
 #[must_use]
 pub fn write(message: &v1::Resource, meta: Option<&v1::Meta>) -> Value {
     match &message.kind {
@@ -241,16 +250,22 @@ pub fn write(message: &v1::Resource, meta: Option<&v1::Meta>) -> Value {
             let shown = v1::resource::Kind::Secret(redacted(secret));
             write_whole(&v1::Resource { kind: Some(shown) }, meta)
         }
+        Some(v1::resource::Kind::Component(component)) => {
+            let shown = v1::resource::Kind::Component(Component::without_bytes(component));
+            write_whole(&v1::Resource { kind: Some(shown) }, meta)
+        }
         _ => write_whole(message, meta),
     }
 }
 
-/// The same with the private parts of a secret: for sending it to the server, and for nothing that
+/// The same with the private parts of a secret and the bytes of a component: for sending it to the server, and for nothing that
 /// is shown.
 #[must_use]
 pub fn write_whole(message: &v1::Resource, meta: Option<&v1::Meta>) -> Value {
     let (kind, body) = match &message.kind {
         Some(v1::resource::Kind::Secret(message)) => (Kind::Secret, to_value(message)),
+        Some(v1::resource::Kind::Component(message)) => (Kind::Component, to_value(message)),
+        Some(v1::resource::Kind::Policy(message)) => (Kind::Policy, to_value(message)),
         Some(v1::resource::Kind::Cluster(message)) => (Kind::Cluster, to_value(message)),
         Some(v1::resource::Kind::Endpoints(message)) => (Kind::Endpoints, to_value(message)),
         Some(v1::resource::Kind::Listener(message)) => (Kind::Listener, to_value(message)),
@@ -296,7 +311,7 @@ fn take_kind(
     let text = match fields.shift_remove("kind") {
         None if expected.is_some() => return expected,
         None => {
-            fault("is missing: write Listener, Route, Cluster, Endpoints or Secret".to_owned());
+            fault(format!("is missing: write {KINDS}"));
             return None;
         }
         Some(Value::String(text)) => text,
@@ -306,10 +321,7 @@ fn take_kind(
         }
     };
     let Ok(kind) = text.parse::<Kind>() else {
-        fault(format!(
-            "\"{}\" is not Listener, Route, Cluster, Endpoints or Secret",
-            shortened(&text)
-        ));
+        fault(format!("\"{}\" is not {KINDS}", shortened(&text)));
         return expected;
     };
     if kind.as_str() != text {

@@ -10,6 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub enum Kind {
     /// [`crate::Secret`]
     Secret,
+    /// [`crate::Component`]
+    Component,
+    /// [`crate::Policy`]
+    Policy,
     /// [`crate::Cluster`]
     Cluster,
     /// [`crate::Endpoints`]
@@ -20,10 +24,15 @@ pub enum Kind {
     Route,
 }
 
+/// The kinds as a fault lists them.
+pub(crate) const KINDS: &str = "Listener, Route, Cluster, Endpoints, Policy, Component or Secret";
+
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Secret,
+        Self::Component,
+        Self::Policy,
         Self::Cluster,
         Self::Endpoints,
         Self::Listener,
@@ -35,6 +44,8 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Secret => "Secret",
+            Self::Component => "Component",
+            Self::Policy => "Policy",
             Self::Cluster => "Cluster",
             Self::Endpoints => "Endpoints",
             Self::Listener => "Listener",
@@ -47,6 +58,8 @@ impl Kind {
     pub const fn plural(self) -> &'static str {
         match self {
             Self::Secret => "secrets",
+            Self::Component => "components",
+            Self::Policy => "policies",
             Self::Cluster => "clusters",
             Self::Endpoints => "endpoints",
             Self::Listener => "listeners",
@@ -54,11 +67,19 @@ impl Kind {
         }
     }
 
+    /// Whether a proxy gets one only where something else it gets names it.
+    #[must_use]
+    pub const fn on_demand(self) -> bool {
+        matches!(self, Self::Secret | Self::Component | Self::Policy)
+    }
+
     /// The name on a discovery stream.
     #[must_use]
     pub const fn type_url(self) -> &'static str {
         match self {
             Self::Secret => type_url::SECRET,
+            Self::Component => type_url::COMPONENT,
+            Self::Policy => type_url::POLICY,
             Self::Cluster => type_url::CLUSTER,
             Self::Endpoints => type_url::ENDPOINTS,
             Self::Listener => type_url::LISTENER,
@@ -99,11 +120,7 @@ impl FromStr for Kind {
                 text.eq_ignore_ascii_case("endpoint")
                     .then_some(Self::Endpoints)
             })
-            .ok_or_else(|| {
-                format!(
-                    "unknown kind \"{text}\": write Listener, Route, Cluster, Endpoints or Secret"
-                )
-            })
+            .ok_or_else(|| format!("unknown kind \"{text}\": write {KINDS}"))
     }
 }
 

@@ -119,9 +119,19 @@ impl<T> ResourceSet<T> {
     /// All resources of one kind, by name.
     #[must_use]
     pub fn of(&self, kind: Kind) -> &OrdMap<Name, Shared<T>> {
-        let [secrets, clusters, endpoints, listeners, routes] = &self.kinds;
+        let [
+            secrets,
+            components,
+            policies,
+            clusters,
+            endpoints,
+            listeners,
+            routes,
+        ] = &self.kinds;
         match kind {
             Kind::Secret => secrets,
+            Kind::Component => components,
+            Kind::Policy => policies,
             Kind::Cluster => clusters,
             Kind::Endpoints => endpoints,
             Kind::Listener => listeners,
@@ -152,9 +162,19 @@ impl<T> ResourceSet<T> {
     }
 
     fn of_mut(&mut self, kind: Kind) -> &mut OrdMap<Name, Shared<T>> {
-        let [secrets, clusters, endpoints, listeners, routes] = &mut self.kinds;
+        let [
+            secrets,
+            components,
+            policies,
+            clusters,
+            endpoints,
+            listeners,
+            routes,
+        ] = &mut self.kinds;
         match kind {
             Kind::Secret => secrets,
+            Kind::Component => components,
+            Kind::Policy => policies,
             Kind::Cluster => clusters,
             Kind::Endpoints => endpoints,
             Kind::Listener => listeners,

@@ -6,9 +6,11 @@
 
 mod duration;
 mod redacted;
+mod structure;
 pub mod type_url;
 
 pub use duration::{Duration, ParseDurationError};
+pub use structure::{ListValue, Struct, Value, value};
 
 /// The messages of package `fleetway.v1`.
 #[allow(

@@ -2,6 +2,10 @@
 
 /// What every type URL begins with.
 pub const PREFIX: &str = "type.googleapis.com/";
+/// [`crate::v1::Component`].
+pub const COMPONENT: &str = "type.googleapis.com/fleetway.v1.Component";
+/// [`crate::v1::Policy`].
+pub const POLICY: &str = "type.googleapis.com/fleetway.v1.Policy";
 /// [`crate::v1::Cluster`].
 pub const CLUSTER: &str = "type.googleapis.com/fleetway.v1.Cluster";
 /// [`crate::v1::Endpoints`].

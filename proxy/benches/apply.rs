@@ -10,6 +10,7 @@
 
 use std::{hint::black_box, sync::Arc};
 
+use bytes::Bytes;
 use divan::Bencher;
 use fleetway_api::{Change, Entry, Kind, Resource, proto::v1};
 use fleetway_proxy::snapshot::{Live, Origin, Received, Resources, Snapshot, Update, Version};
@@ -70,7 +71,7 @@ fn put(kind: Kind, bytes: &[u8]) -> Change<Received> {
         resource,
         data: Received {
             version: Version::from(1),
-            wire: bytes.into(),
+            wire: Bytes::copy_from_slice(bytes),
         },
     }))
 }

@@ -133,6 +133,7 @@ fn look_up(bencher: Bencher<'_, '_>, shape: Shape, popular: usize) {
                 query: None,
                 method: &Method::GET,
                 headers: &headers,
+                tags: &[],
             };
             // A reference, so that the count of the Arc is left alone.
             black_box(table.lookup(black_box(&request))).is_some()
@@ -162,6 +163,7 @@ fn lookup_in_vain(bencher: Bencher<'_, '_>, shape: Shape) {
         query: None,
         method: &Method::GET,
         headers: &headers,
+        tags: &[],
     };
     bencher.bench_local(|| table.lookup(black_box(&request)).is_some());
 }

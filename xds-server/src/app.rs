@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::Context as _;
 use serde::Serialize;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     delta,
     fleet::Fleet,
     metrics::Metrics,
-    rest,
+    rest, retention,
     store::{SledStore, write_atomically},
     tls::{self, Tls},
 };
@@ -75,8 +75,13 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
         metrics: Metrics::default(),
         ready: AtomicBool::new(false),
         max_body_bytes: config.max_body_bytes,
+        max_component_bytes: config.max_component_size,
+        uploads: Semaphore::new(rest::UPLOADS),
         stopping: stopping.clone(),
     });
+    if let Some(retention) = config.component_retention {
+        tokio::spawn(retention::follow(app.clone(), retention, stopping.clone()));
+    }
     let rest_task = tokio::spawn({
         let router = rest::router(app.clone());
         let served = rest::serve(

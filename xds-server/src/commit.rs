@@ -1,5 +1,7 @@
 //! How a write becomes a revision: check, store, then publish, in one order for all writers.
 
+mod components;
+mod examine;
 mod reading;
 mod secrets;
 mod stage;
@@ -13,9 +15,13 @@ use std::{
 use fleetway_api::{FieldError, Resource, Secret, proto::v1, rest::TransactionResponse};
 use tokio::sync::watch;
 
-use self::stage::stage;
+pub use self::examine::{ConfigFault, Examine, Preamble};
 pub use self::transaction::{
     CommitError, Committed, Condition, Operation, Transaction, Unmet, Unread,
+};
+use self::{
+    examine::{Verdicts, View, refused},
+    stage::stage,
 };
 use crate::{
     snapshot::{Encoded, Entry, Epoch, Snapshot, Stored},
@@ -26,6 +32,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Committer {
     store: Arc<dyn Store>,
+    examiner: Arc<dyn Examine>,
     /// How many revisions the log keeps; 0: all.
     keep_revisions: u64,
     /// Held from the check to the publication, so that revisions come in one order.
@@ -50,13 +57,21 @@ impl Committer {
         };
         let snapshot = Snapshot::restored(loaded.revision, loaded.time_ms, entries)
             .map_err(|rejection| StoreError::Format(unacceptable(&rejection.errors)))?
-            .with_history(loaded.history.and(epoch));
+            .with_history(loaded.history.and(epoch))
+            .with_idle(&loaded.idle, now_ms());
         Ok(Self {
             store,
+            examiner: Arc::new(Preamble),
             keep_revisions,
             writing: Mutex::new(()),
             current: watch::Sender::new(Arc::new(snapshot)),
         })
+    }
+
+    /// The same, asking components by way of another examiner: [`Preamble`] looks at none.
+    #[must_use]
+    pub fn examined_by(self, examiner: Arc<dyn Examine>) -> Self {
+        Self { examiner, ..self }
     }
 
     /// The current state.
@@ -90,8 +105,12 @@ impl Committer {
     ///
     /// # Errors
     /// When any part of it cannot be made.
-    pub fn commit(&self, transaction: Transaction) -> Result<Committed, CommitError> {
-        let read = reading::read(&transaction)?;
+    pub fn commit(&self, mut transaction: Transaction) -> Result<Committed, CommitError> {
+        let known = self.snapshot();
+        let read = reading::read(&mut transaction, &known, self.examiner.as_ref())?;
+        // Asked before the lock, as answers may take long; under it, only what is new by then.
+        let mut verdicts = Verdicts::default();
+        self.ask(&transaction, &read, &known, &mut verdicts);
         // A writer that panicked published nothing; the state is whole.
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.snapshot();
@@ -139,6 +158,15 @@ impl Committer {
             .next(number, staged.revision.time_ms, staged.changes)
             .map(Arc::new)
             .map_err(CommitError::Invalid)?;
+        let changes = staged.records.iter();
+        let changes = changes.filter_map(|(id, _)| Some((id.clone(), &next.get(id)?.resource)));
+        let view = View {
+            before: &current,
+            state: &next,
+            changes: changes.collect(),
+        };
+        refused(view.faults(self.examiner.as_ref(), &mut verdicts))?;
+        drop(view);
         let response = TransactionResponse {
             revision: number,
             dry_run: transaction.dry_run,
@@ -154,6 +182,7 @@ impl Committer {
                     .newest()
                     .filter(|epoch| epoch.first == number),
                 receipt: receipt.as_ref().map(|(key, receipt)| (*key, receipt)),
+                idle: &next.idle_since(&current),
                 oldest_kept: self.oldest_kept(number),
             })?;
             self.current.send_replace(next.clone());
@@ -168,6 +197,28 @@ impl Committer {
             snapshot: next,
             new: !transaction.dry_run,
         })
+    }
+
+    /// Has components say what they find of the configurations that a transaction would bring to
+    /// `current`. What is wrong with them is told later, with what else is.
+    fn ask(
+        &self,
+        transaction: &Transaction,
+        read: &reading::Read,
+        current: &Snapshot,
+        verdicts: &mut Verdicts,
+    ) {
+        let changes = transaction.operations.iter().zip(read);
+        let changes = changes.filter_map(|(operation, read)| {
+            let resource = read.as_ref()?.as_ref().ok()?;
+            Some((operation.id.clone(), resource))
+        });
+        let view = View {
+            before: current,
+            state: current,
+            changes: changes.collect(),
+        };
+        view.faults(self.examiner.as_ref(), verdicts);
     }
 
     /// The answer given before, if the transaction was made before under the same key.
@@ -196,10 +247,11 @@ fn restore(mut record: Record) -> Result<Entry, StoreError> {
     if let Some(v1::resource::Kind::Secret(secret)) = &mut record.message.kind {
         Secret::drop_unmeant(secret);
     }
-    let resource = Resource::read(record.message.clone())
+    let mut resource = Resource::read(record.message.clone())
         .map_err(|errors| StoreError::Format(unacceptable(&errors)))?;
     let encoded = Encoded::new(&record.message, resource.name().as_str(), record.version)
         .ok_or_else(|| StoreError::Format("a stored resource without a kind".to_owned()))?;
+    encoded.lend(&mut resource);
     let data = Stored {
         version: record.version,
         created_ms: record.created_ms,
@@ -219,7 +271,7 @@ fn unacceptable(errors: &[FieldError]) -> String {
 }
 
 /// Now, in milliseconds since 1970; 0 for a clock before that.
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -9,6 +9,8 @@
 //! | `log` | `--log` | `FLEETWAY_XDS_LOG` |
 //! | `keep_revisions` | `--keep-revisions` | `FLEETWAY_XDS_KEEP_REVISIONS` |
 //! | `max_body_bytes` | | `FLEETWAY_XDS_MAX_BODY_BYTES` |
+//! | `max_component_size` | `--max-component-size` | `FLEETWAY_XDS_MAX_COMPONENT_SIZE` |
+//! | `component_retention` | `--component-retention` | `FLEETWAY_XDS_COMPONENT_RETENTION` |
 //! | `drain_timeout` | `--drain-timeout` | `FLEETWAY_XDS_DRAIN_TIMEOUT` |
 //! | `master_key_file` | `--master-key-file` | `FLEETWAY_XDS_MASTER_KEY_FILE` |
 //! | `master_key` | | `FLEETWAY_XDS_MASTER_KEY` |
@@ -28,7 +30,8 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use fleetway_api::{bootstrap, key_file, proto};
+use bytesize::ByteSize;
+use fleetway_api::{Component, bootstrap, key_file, proto};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize as _;
 
@@ -52,6 +55,10 @@ pub struct Config {
     pub keep_revisions: u64,
     /// The largest REST body.
     pub max_body_bytes: usize,
+    /// The largest component, in bytes.
+    pub max_component_size: usize,
+    /// How long a component is kept that no policy names; `None`: for ever.
+    pub component_retention: Option<Duration>,
     /// How long requests in flight may go on once the server is to stop.
     pub drain_timeout: Duration,
     /// What secrets are kept under; none are taken without it.
@@ -102,6 +109,12 @@ pub struct Source {
     #[arg(skip)]
     #[serde(deserialize_with = "bootstrap::number")]
     max_body_bytes: Option<usize>,
+    /// The largest component that is taken, up to 64MiB [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    max_component_size: Option<ByteSize>,
+    /// How long a component is kept that no policy names, 0s for ever [default: 24h]
+    #[arg(long, value_name = "DURATION")]
+    component_retention: Option<proto::Duration>,
     /// How long requests in flight may go on when the server stops [default: 30s]
     #[arg(long, value_name = "DURATION")]
     drain_timeout: Option<proto::Duration>,
@@ -153,6 +166,11 @@ impl Config {
         let master_key = master_key(all.master_key_file.as_deref(), all.master_key.as_ref())?;
         let tls = tls(&all)?;
         let drain_timeout = all.drain_timeout.map(Duration::try_from).transpose()?;
+        let retention = all
+            .component_retention
+            .map(Duration::try_from)
+            .transpose()?;
+        let retention = retention.unwrap_or(Duration::from_secs(24 * 3600));
         Ok(Self {
             data,
             rest: all.rest.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7080))),
@@ -160,11 +178,24 @@ impl Config {
             log: all.log.unwrap_or_else(|| "info".to_owned()),
             keep_revisions: all.keep_revisions.unwrap_or(10_000),
             max_body_bytes: all.max_body_bytes.unwrap_or(64 << 20),
+            max_component_size: max_component_size(all.max_component_size)?,
+            component_retention: (!retention.is_zero()).then_some(retention),
             drain_timeout: drain_timeout.unwrap_or(Duration::from_secs(30)),
             master_key,
             tls,
         })
     }
+}
+
+fn max_component_size(size: Option<ByteSize>) -> anyhow::Result<usize> {
+    let most = Component::MAX_BYTES;
+    let Some(size) = size else { return Ok(most) };
+    let size = usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
+    ensure!(
+        (1..=most).contains(&size),
+        "max_component_size: must be between 1B and 64MiB"
+    );
+    Ok(size)
 }
 
 fn tls(all: &Source) -> anyhow::Result<Option<tls::Files>> {

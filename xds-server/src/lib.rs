@@ -10,6 +10,7 @@ pub mod delta;
 pub mod fleet;
 pub mod metrics;
 pub mod rest;
+pub mod retention;
 pub mod snapshot;
 pub mod store;
 pub mod tls;

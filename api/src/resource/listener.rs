@@ -8,9 +8,9 @@ use std::{
 use fleetway_proto::{Duration as ProtoDuration, v1};
 
 use super::{
-    AccessLog, Alpn, ClientCertificates, Common, DAY, HeaderRules, MILLISECOND, ProxyProtocol,
-    TcpListener, TlsPassthrough, TlsVersion, header_rules::Direction, label, read_common,
-    read_duration, read_number,
+    AccessLog, Alpn, ClientCertificates, Common, DAY, HeaderRules, MILLISECOND, PolicyAttachment,
+    ProxyProtocol, TcpListener, TlsPassthrough, TlsVersion, header_rules::Direction, label,
+    policy_attachment, read_common, read_duration, read_number,
 };
 use crate::{FieldError, Kind, Name, error::Checker};
 
@@ -121,6 +121,8 @@ pub struct HttpListener {
     pub trusted_hops: usize,
     /// How much a client may ask.
     pub limits: HttpLimits,
+    /// The policies that run for all requests, in their order.
+    pub policies: Box<[PolicyAttachment]>,
     /// What is changed in requests on their way upstream.
     pub request_headers: Option<Box<HeaderRules>>,
     /// What is changed in responses.
@@ -289,6 +291,15 @@ impl Listener {
     pub fn takes_routes(&self) -> bool {
         matches!(self.protocol, Protocol::Http(_))
     }
+
+    /// The policies that run for all requests on it, in their order.
+    #[must_use]
+    pub fn policies(&self) -> &[PolicyAttachment] {
+        match &self.protocol {
+            Protocol::Http(http) => &http.policies,
+            Protocol::Tcp(_) | Protocol::TlsPassthrough(_) => &[],
+        }
+    }
 }
 
 impl HttpListener {
@@ -323,6 +334,7 @@ impl HttpListener {
             underscores,
             trusted_hops: usize::try_from(message.trusted_hops).unwrap_or_default(),
             limits: HttpLimits::read(check, message.limits.unwrap_or_default()),
+            policies: policy_attachment::read_all(check, "http.policies", message.policies, true),
             request_headers: HeaderRules::read(
                 check,
                 Direction::Request,

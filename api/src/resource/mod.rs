@@ -5,10 +5,14 @@
 
 mod access_log;
 mod cluster;
+mod component;
+mod config;
 mod header_rules;
 mod host;
 mod listener;
 mod listener_tcp;
+mod policy;
+mod policy_attachment;
 mod proxy_protocol;
 mod reference;
 mod route;
@@ -24,7 +28,10 @@ mod weighted;
 use std::{collections::BTreeMap, hash::BuildHasher as _, time::Duration};
 
 pub use access_log::AccessLog;
+use bytes::Buf;
 pub use cluster::{Cluster, Endpoint, Endpoints, UpstreamProtocol};
+pub use component::{Component, component_digest};
+pub use config::PolicyConfig;
 use fleetway_proto::{Duration as ProtoDuration, v1};
 pub use header_rules::HeaderRules;
 pub use host::HostPattern;
@@ -35,6 +42,8 @@ pub use listener::{
     PathNormalization, Protocol, Underscores,
 };
 pub use listener_tcp::{Relay, TcpListener};
+pub use policy::{BodyAccess, OnFailure, Policy, PolicyLimits};
+pub use policy_attachment::{PolicyAttachment, Stage};
 use prost::Message as _;
 pub use proxy_protocol::{ProxyProtocol, ProxyProtocolVersion};
 pub use reference::Role;
@@ -107,6 +116,10 @@ pub struct Common {
 pub enum Resource {
     /// A certificate, or whom to believe.
     Secret(Box<Secret>),
+    /// The program of policies.
+    Component(Box<Component>),
+    /// A component with what it is to do.
+    Policy(Box<Policy>),
     /// A named upstream.
     Cluster(Box<Cluster>),
     /// The members of a cluster that is fed from outside.
@@ -130,6 +143,12 @@ impl Resource {
             Some(v1::resource::Kind::Secret(message)) => {
                 Secret::read(message).map(|secret| Self::Secret(Box::new(secret)))
             }
+            Some(v1::resource::Kind::Component(message)) => {
+                Component::read(message).map(|component| Self::Component(Box::new(component)))
+            }
+            Some(v1::resource::Kind::Policy(message)) => {
+                Policy::read(message).map(|policy| Self::Policy(Box::new(policy)))
+            }
             Some(v1::resource::Kind::Cluster(message)) => {
                 Cluster::read(message).map(|cluster| Self::Cluster(Box::new(cluster)))
             }
@@ -150,7 +169,7 @@ impl Resource {
     ///
     /// # Errors
     /// When the bytes are no such message, or all faults of the message.
-    pub fn decode(kind: Kind, bytes: &[u8]) -> Result<Self, Vec<FieldError>> {
+    pub fn decode(kind: Kind, bytes: impl Buf) -> Result<Self, Vec<FieldError>> {
         let message = decode_message(kind, bytes).map_err(|error| {
             vec![FieldError::new(
                 kind.plural(),
@@ -166,6 +185,8 @@ impl Resource {
     pub fn common(&self) -> &Common {
         match self {
             Self::Secret(secret) => &secret.common,
+            Self::Component(component) => &component.common,
+            Self::Policy(policy) => &policy.common,
             Self::Cluster(cluster) => &cluster.common,
             Self::Endpoints(endpoints) => &endpoints.common,
             Self::Listener(listener) => &listener.common,
@@ -178,6 +199,8 @@ impl Resource {
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Secret(_) => Kind::Secret,
+            Self::Component(_) => Kind::Component,
+            Self::Policy(_) => Kind::Policy,
             Self::Cluster(_) => Kind::Cluster,
             Self::Endpoints(_) => Kind::Endpoints,
             Self::Listener(_) => Kind::Listener,
@@ -201,7 +224,11 @@ impl Resource {
     pub(crate) fn claims(&self, mut found: impl FnMut(Claim)) {
         let hasher = foldhash::fast::FixedState::default();
         match self {
-            Self::Secret(_) | Self::Cluster(_) | Self::Endpoints(_) => {}
+            Self::Secret(_)
+            | Self::Component(_)
+            | Self::Policy(_)
+            | Self::Cluster(_)
+            | Self::Endpoints(_) => {}
             Self::Listener(listener) => {
                 // Of one port, as a wildcard meets every address.
                 let port = listener.address.port();
@@ -268,13 +295,16 @@ impl Resource {
     }
 }
 
-/// Decodes the wire form of one kind, without looking at what it says.
+/// Decodes the wire form of one kind, without looking at what it says. A component shares its bytes
+/// with a `Bytes` it is decoded from.
 ///
 /// # Errors
 /// When the bytes are no such message.
-pub fn decode_message(kind: Kind, bytes: &[u8]) -> Result<v1::Resource, prost::DecodeError> {
+pub fn decode_message(kind: Kind, bytes: impl Buf) -> Result<v1::Resource, prost::DecodeError> {
     let kind = match kind {
         Kind::Secret => v1::resource::Kind::Secret(v1::Secret::decode(bytes)?),
+        Kind::Component => v1::resource::Kind::Component(v1::Component::decode(bytes)?),
+        Kind::Policy => v1::resource::Kind::Policy(v1::Policy::decode(bytes)?),
         Kind::Cluster => v1::resource::Kind::Cluster(v1::Cluster::decode(bytes)?),
         Kind::Endpoints => v1::resource::Kind::Endpoints(v1::Endpoints::decode(bytes)?),
         Kind::Listener => v1::resource::Kind::Listener(v1::Listener::decode(bytes)?),
@@ -289,6 +319,8 @@ pub fn decode_message(kind: Kind, bytes: &[u8]) -> Result<v1::Resource, prost::D
 pub fn encode_message(message: &v1::Resource) -> Option<(Kind, Vec<u8>)> {
     Some(match message.kind.as_ref()? {
         v1::resource::Kind::Secret(message) => (Kind::Secret, message.encode_to_vec()),
+        v1::resource::Kind::Component(message) => (Kind::Component, message.encode_to_vec()),
+        v1::resource::Kind::Policy(message) => (Kind::Policy, message.encode_to_vec()),
         v1::resource::Kind::Cluster(message) => (Kind::Cluster, message.encode_to_vec()),
         v1::resource::Kind::Endpoints(message) => (Kind::Endpoints, message.encode_to_vec()),
         v1::resource::Kind::Listener(message) => (Kind::Listener, message.encode_to_vec()),

@@ -10,6 +10,10 @@ pub enum Role {
     Certificate,
     /// A secret with certificate authorities.
     Authorities,
+    /// A component.
+    Component,
+    /// A policy.
+    Policy,
     /// A cluster.
     Cluster,
     /// A cluster whose members stand elsewhere.
@@ -19,9 +23,11 @@ pub enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::Certificate,
         Self::Authorities,
+        Self::Component,
+        Self::Policy,
         Self::Cluster,
         Self::Memberless,
         Self::HttpListener,
@@ -32,6 +38,8 @@ impl Role {
     pub const fn kind(self) -> Kind {
         match self {
             Self::Certificate | Self::Authorities => Kind::Secret,
+            Self::Component => Kind::Component,
+            Self::Policy => Kind::Policy,
             Self::Cluster | Self::Memberless => Kind::Cluster,
             Self::HttpListener => Kind::Listener,
         }
@@ -61,7 +69,12 @@ impl Resource {
     /// Every resource it refers to, with what that has to be and the path of the field that does.
     pub fn references<'r>(&'r self, mut found: impl FnMut(Role, &'r Name, &dyn Fn() -> String)) {
         match self {
-            Self::Secret(_) => {}
+            Self::Secret(_) | Self::Component(_) => {}
+            Self::Policy(policy) => {
+                found(Role::Component, &policy.component, &|| {
+                    "component".to_owned()
+                });
+            }
             Self::Cluster(cluster) => {
                 let Some(tls) = &cluster.tls else { return };
                 if let Some(name) = &tls.ca {
@@ -95,10 +108,20 @@ impl Resource {
                 listener
                     .protocol
                     .clusters(|name, field| found(Role::Cluster, name, field));
+                for (index, attached) in listener.policies().iter().enumerate() {
+                    found(Role::Policy, &attached.policy, &|| {
+                        format!("http.policies[{index}].policy")
+                    });
+                }
             }
             Self::Route(route) => {
                 for (index, name) in route.listeners.iter().enumerate() {
                     found(Role::HttpListener, name, &|| format!("listeners[{index}]"));
+                }
+                for (index, attached) in route.policies.iter().enumerate() {
+                    found(Role::Policy, &attached.policy, &|| {
+                        format!("policies[{index}].policy")
+                    });
                 }
                 if let Action::Forward(forward) = &route.action {
                     for (index, cluster) in forward.clusters.iter().enumerate() {

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use fleetway_proto::v1;
 
 use super::{
-    Action, Common, HeaderMatch, HeaderRules, HostPattern, PathMatch, QueryMatch,
-    header_rules::Direction, label, read_common, route_action, route_match,
+    Action, Common, HeaderMatch, HeaderRules, HostPattern, PathMatch, PolicyAttachment, QueryMatch,
+    header_rules::Direction, label, policy_attachment, read_common, route_action, route_match,
 };
 use crate::{FieldError, Kind, Name, error::Checker};
 
@@ -29,6 +29,10 @@ pub struct Route {
     pub headers: Box<[HeaderMatch]>,
     /// Conditions on query parameters; all must hold.
     pub query: Box<[QueryMatch]>,
+    /// Tags that policies must have set, each with its value, by key.
+    pub tags: Box<[(Box<str>, Box<str>)]>,
+    /// The policies that run for its requests, in their order.
+    pub policies: Box<[PolicyAttachment]>,
     /// What becomes of the request.
     pub action: Action,
     /// What is changed in requests on their way upstream. Boxed, as most routes change nothing.
@@ -51,6 +55,10 @@ impl Route {
         let methods = route_match::read_methods(&mut check, &matching.methods);
         let headers = route_match::read_headers(&mut check, matching.headers);
         let query = route_match::read_query(&mut check, matching.query);
+        let tags = route_match::read_tags(&mut check, matching.tags);
+        let forwards = matches!(message.action, None | Some(v1::route::Action::Forward(_)));
+        let policies =
+            policy_attachment::read_all(&mut check, "policies", message.policies, forwards);
         let action = match message.action {
             Some(action) => route_action::read(&mut check, action, path.as_ref()),
             None => {
@@ -89,6 +97,8 @@ impl Route {
                 methods,
                 headers,
                 query,
+                tags,
+                policies,
                 action,
                 request_headers,
                 response_headers,
@@ -123,6 +133,11 @@ impl Route {
                     parameter.value.key()
                 )
             }))
+            .chain(
+                self.tags
+                    .iter()
+                    .map(|(key, value)| format!("t {key:?} {value:?}")),
+            )
             .collect();
         conditions.sort_unstable();
         // Writing to a string cannot fail.

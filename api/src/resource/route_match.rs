@@ -1,16 +1,22 @@
 //! The validated conditions of a route.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use fleetway_proto::v1;
 use http::{HeaderName, Method};
 use regex::{Regex, RegexBuilder};
 
 use super::{HostPattern, Template};
-use crate::error::Checker;
+use crate::error::{Checker, shortened};
 
 /// The most hosts, methods or conditions one route may have of each.
 const MAX_CONDITIONS: usize = 256;
+/// The most tags.
+const MAX_TAGS: usize = 32;
+/// The longest key of a tag, in bytes.
+const MAX_TAG_KEY: usize = 128;
+/// The longest value of a tag, in bytes.
+const MAX_TAG_VALUE: usize = 1024;
 /// The longest path or pattern, in bytes.
 const MAX_PATTERN: usize = 8192;
 /// The most memory one compiled regular expression may take, in bytes.
@@ -287,6 +293,32 @@ pub(super) fn read_query(check: &mut Checker, messages: Vec<v1::QueryMatch>) -> 
         }
     }
     query.into()
+}
+
+/// Reads the tags that must have been set.
+pub(super) fn read_tags(
+    check: &mut Checker,
+    tags: BTreeMap<String, String>,
+) -> Box<[(Box<str>, Box<str>)]> {
+    if tags.len() > MAX_TAGS {
+        check.fault(
+            "match.tags",
+            format!("has {} entries, {MAX_TAGS} are the most", tags.len()),
+        );
+    }
+    for (key, value) in &tags {
+        if key.is_empty() || key.len() > MAX_TAG_KEY || value.len() > MAX_TAG_VALUE {
+            check.fault(
+                format!("match.tags.{}", shortened(key)),
+                format!(
+                    "must have a key of 1 to {MAX_TAG_KEY} bytes and a value of up to {MAX_TAG_VALUE}"
+                ),
+            );
+        }
+    }
+    let tags = tags.into_iter();
+    tags.map(|(key, value)| (key.into(), value.into()))
+        .collect()
 }
 
 /// Compiles `pattern` so that it must match the whole text.

@@ -58,7 +58,7 @@ fn valid_documents_are_the_same_after_json_and_yaml() {
         let read = files::read_loaded(vec![source], Vec::new(), Resource::read).unwrap();
         let values: Vec<_> = read
             .iter()
-            .map(|(_, document, _)| document::write(&document.message, None))
+            .map(|(_, document, _)| document::write_whole(&document.message, None))
             .collect();
         for format in [Format::Json, Format::Yaml] {
             let text = document::to_text(&values, format);

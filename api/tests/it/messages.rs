@@ -1,5 +1,7 @@
 //! Random messages: every field and every choice of each kind.
 
+mod policies;
+
 use std::collections::BTreeMap;
 
 use fleetway_api::proto::{Duration, v1};
@@ -269,10 +271,20 @@ fn listener() -> impl Strategy<Value = v1::Listener> {
         0..4,
         any::<u32>(),
         option::of(limits),
+        policies::attachments(),
         header_rules(),
     )
         .prop_map(
-            |(idle_timeout, drain_timeout, paths, underscores, trusted_hops, limits, rules)| {
+            |(
+                idle_timeout,
+                drain_timeout,
+                paths,
+                underscores,
+                trusted_hops,
+                limits,
+                policies,
+                rules,
+            )| {
                 let [request_headers, response_headers] = rules;
                 v1::listener::Protocol::Http(v1::HttpListener {
                     idle_timeout,
@@ -281,6 +293,7 @@ fn listener() -> impl Strategy<Value = v1::Listener> {
                     headers_with_underscores: underscores,
                     trusted_hops,
                     limits,
+                    policies,
                     request_headers,
                     response_headers,
                 })
@@ -389,14 +402,18 @@ fn route_match() -> impl Strategy<Value = v1::RouteMatch> {
         texts(),
         vec(header_match(), 0..3),
         vec(query_match(), 0..3),
+        policies::tags(),
     )
-        .prop_map(|(hosts, path, methods, headers, query)| v1::RouteMatch {
-            hosts,
-            path,
-            methods,
-            headers,
-            query,
-        })
+        .prop_map(
+            |(hosts, path, methods, headers, query, tags)| v1::RouteMatch {
+                hosts,
+                path,
+                methods,
+                headers,
+                query,
+                tags,
+            },
+        )
 }
 
 fn clusters() -> impl Strategy<Value = Vec<v1::WeightedCluster>> {
@@ -517,11 +534,12 @@ fn route() -> impl Strategy<Value = v1::Route> {
         texts(),
         any::<i32>(),
         option::of(route_match()),
+        policies::attachments(),
         option::of(action),
         header_rules(),
     )
         .prop_map(
-            |(name, fleets, labels, listeners, priority, r#match, action, rules)| {
+            |(name, fleets, labels, listeners, priority, r#match, policies, action, rules)| {
                 let [request_headers, response_headers] = rules;
                 v1::Route {
                     name,
@@ -530,6 +548,7 @@ fn route() -> impl Strategy<Value = v1::Route> {
                     listeners,
                     priority,
                     r#match,
+                    policies,
                     action,
                     request_headers,
                     response_headers,
@@ -575,6 +594,8 @@ pub(crate) fn message() -> impl Strategy<Value = v1::Resource> {
         // Boxed, as they are large for a stack.
         1 => secret.prop_map(Kind::Secret).boxed(),
         2 => cluster().prop_map(Kind::Cluster).boxed(),
+        1 => policies::component().prop_map(Kind::Component).boxed(),
+        1 => policies::policy().prop_map(Kind::Policy).boxed(),
         1 => endpoints.prop_map(Kind::Endpoints).boxed(),
         1 => listener().prop_map(Kind::Listener).boxed(),
         4 => route().prop_map(Kind::Route).boxed(),

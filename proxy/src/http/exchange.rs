@@ -140,6 +140,7 @@ fn choose<'v>(
         query: target.path.query(),
         method: request.method(),
         headers: request.headers(),
+        tags: &[],
     };
     let taken = view.listener.table.lookup(&wanted);
     taken.ok_or_else(|| no_route(request.method()))

@@ -1,5 +1,5 @@
 //! What routes with the same hosts and path are told apart by: their order, and the conditions on
-//! method, header fields and query.
+//! method, header fields, query and tags.
 
 use std::{borrow::Cow, cell::OnceCell, cmp::Reverse, sync::Arc};
 
@@ -32,7 +32,8 @@ impl<T: Routed> Slot<T> {
             priority: route.priority,
             is_plain: route.methods.is_empty()
                 && route.headers.is_empty()
-                && route.query.is_empty(),
+                && route.query.is_empty()
+                && route.tags.is_empty(),
             entry,
         }
     }
@@ -53,7 +54,7 @@ pub(super) fn precedes(one: &Route, other: &Route) -> bool {
         (
             Reverse(route.priority),
             route.methods.is_empty(),
-            Reverse(route.headers.len() + route.query.len()),
+            Reverse(route.headers.len() + route.query.len() + route.tags.len()),
         )
     };
     rank(one)
@@ -144,6 +145,7 @@ impl<'r, 't, T: Routed> Search<'r, 't, T> {
                     .map(|(_, value)| value.as_bytes());
                 parameter.value.holds(parameter.invert, values)
             })
+            && route.tags.iter().all(|tag| self.request.tags.contains(tag))
     }
 
     fn parameters(&self) -> &Parameters<'r> {

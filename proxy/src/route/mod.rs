@@ -13,7 +13,7 @@
 //! 3. path: exact, then template, then longer prefix, then regex; templates segment by segment
 //!    from the left, literal before capture before rest,
 //! 4. routes that name methods,
-//! 5. more header and query conditions,
+//! 5. more conditions on headers, query and tags,
 //! 6. name, in byte order.
 //!
 //! The search follows steps 2 and 3 and so meets the candidates in order but for their priority:
@@ -74,4 +74,6 @@ pub struct RequestView<'r> {
     pub method: &'r Method,
     /// The header fields.
     pub headers: &'r HeaderMap,
+    /// The tags that policies have set: keys with their values.
+    pub tags: &'r [(Box<str>, Box<str>)],
 }

@@ -57,6 +57,7 @@ fn look<'t>(table: &'t RouteTable<Route>, request: &str) -> &'t str {
         query,
         method: &method.parse().unwrap(),
         headers: &headers,
+        tags: &[],
     };
     table
         .lookup(&request)
@@ -183,6 +184,37 @@ fn priority_overrides_host_and_path() {
             ("GET b/y", "rest"),
         ],
     );
+}
+
+#[test]
+fn tags_that_policies_set_are_conditions_like_others() {
+    let table = table(&[
+        ("any", json!({})),
+        ("canary", json!({"tags": {"cohort": "canary"}})),
+        ("both", json!({"tags": {"cohort": "canary", "tier": ""}})),
+        ("get", json!({"methods": ["GET"]})),
+    ]);
+    let look = |method: &Method, tags: &[(&str, &str)]| {
+        let tags: Vec<(Box<str>, Box<str>)> = tags
+            .iter()
+            .map(|(key, value)| ((*key).into(), (*value).into()))
+            .collect();
+        let request = RequestView {
+            host: "a",
+            path: "/",
+            query: None,
+            method,
+            headers: &HeaderMap::new(),
+            tags: &tags,
+        };
+        table.lookup(&request).unwrap().common.name.to_string()
+    };
+    assert_eq!(look(&Method::POST, &[]), "any");
+    assert_eq!(look(&Method::POST, &[("cohort", "stable")]), "any");
+    assert_eq!(look(&Method::POST, &[("cohort", "canary")]), "canary");
+    let all = [("x", "y"), ("tier", ""), ("cohort", "canary")];
+    assert_eq!(look(&Method::POST, &all), "both");
+    assert_eq!(look(&Method::GET, &all), "get");
 }
 
 #[test]
@@ -454,6 +486,7 @@ fn agrees(
             query: (!query.is_empty()).then_some(query),
             method: if *get { &Method::GET } else { &Method::POST },
             headers: &headers,
+            tags: &[],
         };
         let found = table
             .lookup(&request)

@@ -4,6 +4,7 @@ mod proxy_protocol;
 mod tcp;
 mod tunnels;
 
+use bytes::Bytes;
 use fleetway_api::{Change, Entry, document};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -31,7 +32,7 @@ fn update(before: &Resources, revision: u64, yaml: &str) -> Update {
             resource,
             data: Received {
                 version: Version::from(revision),
-                wire: Box::default(),
+                wire: Bytes::new(),
             },
         }))
     }));

@@ -2,13 +2,15 @@
 
 use std::{fmt, sync::Arc};
 
+use bytes::Bytes;
+
 /// What a resource was read from.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Received {
     /// Its version.
     pub version: Version,
     /// Its protobuf encoding, for the last good configuration on disk and for `/config_dump`.
-    pub wire: Box<[u8]>,
+    pub wire: Bytes,
 }
 
 /// Without the bytes: those of a secret are private.
@@ -64,7 +66,7 @@ mod tests {
     fn what_is_printed_of_a_resource_holds_none_of_its_bytes() {
         let received = Received {
             version: Version::from("7"),
-            wire: b"the key itself".as_slice().into(),
+            wire: Bytes::from_static(b"the key itself"),
         };
         let printed = format!("{received:?}");
         assert!(printed.contains('7'), "{printed}");

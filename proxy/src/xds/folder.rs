@@ -15,8 +15,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use bytes::Bytes;
 use fleetway_api::{
-    Change, Entry, FieldError, Id, Invalid, Resource, ResourceSet,
+    Change, Entry, FieldError, Id, Invalid, Resource, ResourceSet, component_digest,
     document::{self, Format},
     encode_message,
     proto::v1,
@@ -166,7 +167,15 @@ struct Documents {
 struct Read {
     file: String,
     resource: Resource,
-    wire: Box<[u8]>,
+    wire: Bytes,
+}
+
+/// What a file holds.
+#[derive(Debug, Clone, Copy)]
+enum Content {
+    Documents(Format),
+    /// The bytes of a component, which is named by them.
+    Component,
 }
 
 /// Reads every resource file.
@@ -181,12 +190,12 @@ fn read(folder: &Path) -> Result<Documents, Vec<FieldError>> {
     };
     let mut faults = Vec::new();
     let mut invalid = Vec::new();
-    for (path, format) in files {
+    for (path, content) in files {
         let file = path.file_name().unwrap_or_default().to_string_lossy();
-        let text = match read_file(&path) {
-            Ok((text, time_ms)) => {
+        let bytes = match read_file(&path) {
+            Ok((bytes, time_ms)) => {
                 found.time_ms = found.time_ms.max(time_ms);
-                text
+                bytes
             }
             // It went away between the list and now; the event of that is on its way.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -199,6 +208,26 @@ fn read(folder: &Path) -> Result<Documents, Vec<FieldError>> {
                 invalid.push(Value::Null);
                 continue;
             }
+        };
+        let format = match content {
+            Content::Documents(format) => format,
+            Content::Component => {
+                match component(bytes.into()) {
+                    Ok((id, message, resource)) => {
+                        found.add(&file, id, &message, resource, &mut faults);
+                    }
+                    Err(errors) => {
+                        faults.extend(errors.into_iter().map(|error| in_file(&file, error)));
+                        invalid.push(Value::Null);
+                    }
+                }
+                continue;
+            }
+        };
+        let Ok(text) = String::from_utf8(bytes) else {
+            faults.push(FieldError::new(&file, "", "is not UTF-8"));
+            invalid.push(Value::Null);
+            continue;
         };
         let documents = document::read_all(&text, format, &file).unwrap_or_else(|faulty| {
             let errors = faulty.faults.into_iter();
@@ -215,6 +244,19 @@ fn read(folder: &Path) -> Result<Documents, Vec<FieldError>> {
     }
     faults.extend(found.faults_beside(&Invalid::of(&invalid)));
     Err(faults)
+}
+
+/// The component that a file of its bytes is.
+fn component(wasm: Bytes) -> Result<(Id, v1::Resource, Resource), Vec<FieldError>> {
+    let message = v1::Resource {
+        kind: Some(v1::resource::Kind::Component(v1::Component {
+            name: component_digest(&wasm),
+            wasm,
+            ..v1::Component::default()
+        })),
+    };
+    let resource = Resource::read(message.clone())?;
+    Ok((resource.id(), message, resource))
 }
 
 impl Documents {
@@ -331,7 +373,7 @@ fn in_file(file: &str, mut fault: FieldError) -> FieldError {
 
 /// The resource files of a folder, by name. What editors and volumes keep beside them, hidden or
 /// with another ending, is none; what a symbolic link leads to counts as what it is.
-fn files(folder: &Path) -> io::Result<Vec<(PathBuf, Format)>> {
+fn files(folder: &Path) -> io::Result<Vec<(PathBuf, Content)>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -343,21 +385,22 @@ fn files(folder: &Path) -> io::Result<Vec<(PathBuf, Format)>> {
         {
             continue;
         }
-        let format = match path.extension().and_then(OsStr::to_str) {
-            Some("yaml" | "yml") => Format::Yaml,
-            Some("json") => Format::Json,
+        let content = match path.extension().and_then(OsStr::to_str) {
+            Some("yaml" | "yml") => Content::Documents(Format::Yaml),
+            Some("json") => Content::Documents(Format::Json),
+            Some("wasm") => Content::Component,
             _ => continue,
         };
         if !path.is_dir() {
-            files.push((path, format));
+            files.push((path, content));
         }
     }
     files.sort_by(|(one, _), (two, _)| one.cmp(two));
     Ok(files)
 }
 
-/// The text of a file and when it was changed.
-fn read_file(path: &Path) -> io::Result<(String, i64)> {
+/// The content of a file and when it was changed.
+fn read_file(path: &Path) -> io::Result<(Vec<u8>, i64)> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
         return Err(io::Error::other("it is no regular file"));
@@ -370,7 +413,7 @@ fn read_file(path: &Path) -> io::Result<(String, i64)> {
     let changed = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
     let changed = changed.duration_since(UNIX_EPOCH).unwrap_or_default();
     let time_ms = i64::try_from(changed.as_millis()).unwrap_or_default();
-    Ok((fs::read_to_string(path)?, time_ms))
+    Ok((fs::read(path)?, time_ms))
 }
 
 #[cfg(test)]

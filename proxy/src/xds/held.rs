@@ -77,7 +77,7 @@ impl Held {
     #[must_use]
     pub fn message(&self, id: &Id) -> Option<v1::Resource> {
         let entry = self.resources.get(id)?;
-        fleetway_api::decode_message(id.kind, &entry.data.wire).ok()
+        fleetway_api::decode_message(id.kind, entry.data.wire.clone()).ok()
     }
 
     /// What a new stream reports as `initial_resource_versions`.

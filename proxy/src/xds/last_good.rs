@@ -2,10 +2,13 @@
 //!
 //! One file, written whole: a header of fixed size (magic, format version, CRC-32C and length of
 //! what follows), then the revision, the fleet, the server, and every resource in the bytes it
-//! came in. A file that is not exactly that is refused and kept aside; there is no half of it.
+//! came in. A file that is not exactly that is refused and kept aside; there is no half of it. The
+//! bytes of components are not in it: each stands in a file of its own, which is written once.
+
+mod components;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -13,8 +16,10 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf as _, BufMut as _};
-use fleetway_api::{FieldError, Id, Kind, Resource};
+use bytes::{Buf as _, BufMut as _, Bytes};
+use fleetway_api::{
+    Component, FieldError, Id, Kind, Name, Resource, decode_message, encode_message, proto::v1,
+};
 use tokio::{
     sync::watch,
     task,
@@ -22,6 +27,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::components::Components;
 use super::{
     held::{Candidate, Edit, Held, Revision},
     session::join,
@@ -32,8 +38,10 @@ use crate::snapshot::{Received, Version};
 pub const FILE_NAME: &str = "last-good.bin";
 /// Begins the file. The line ends in it show a transfer that changed bytes.
 const MAGIC: &[u8; 8] = b"FLWLG\r\n\n";
-/// The format this program writes and reads.
-const FORMAT: u32 = 2;
+/// The newest format this program reads, and writes where there are components or policies.
+const FORMAT: u32 = 3;
+/// The oldest format this program reads, and writes where there are neither.
+pub(super) const FIRST_FORMAT: u32 = 2;
 /// Magic, format, checksum, length.
 pub(super) const HEADER: usize = 8 + 4 + 4 + 8;
 /// The largest file that is read.
@@ -57,10 +65,12 @@ pub(super) enum LoadError {
     Io(#[from] io::Error),
     #[error("it is no last good configuration, or a damaged one: {0}")]
     Damaged(&'static str),
-    #[error("it is of format {0}, and this program reads format {FORMAT}")]
+    #[error("it is of format {0}, and this program reads {FIRST_FORMAT} to {FORMAT}")]
     OtherFormat(u32),
     #[error("it is of fleet \"{found}\", and this proxy is of fleet \"{expected}\"")]
     OtherFleet { found: String, expected: String },
+    #[error("the bytes of components/{name} cannot be read: {error}")]
+    Component { name: Name, error: io::Error },
     #[error("what it holds is not valid here: {}", join(.0))]
     Invalid(Vec<FieldError>),
 }
@@ -78,7 +88,8 @@ pub(super) fn load(state: &Path, fleet: &str) -> Result<Option<Saved>, LoadError
         Ok(metadata) if metadata.len() > MAX_BYTES => Err(LoadError::Damaged("it is too large")),
         Ok(_) => Ok(fs::read(&path)?),
     };
-    match bytes.and_then(|bytes| decode(&bytes, fleet)) {
+    let components = Components::of(state);
+    match bytes.and_then(|bytes| decode(&bytes, fleet, |name| components.read(name))) {
         Ok(saved) => Ok(Some(saved)),
         Err(error) => {
             fs::rename(&path, state.join(format!("{FILE_NAME}.bad")))?;
@@ -92,6 +103,14 @@ pub(super) fn load(state: &Path, fleet: &str) -> Result<Option<Saved>, LoadError
 /// # Errors
 /// When the disk does not take it; the old one stays.
 pub(super) fn store(state: &Path, fleet: &str, saved: &Saved) -> io::Result<()> {
+    let components = Components::of(state);
+    let mut held = BTreeSet::new();
+    for (name, entry) in saved.held.resources().of(Kind::Component) {
+        if let Resource::Component(component) = &entry.resource {
+            components.keep(name, &component.wasm)?;
+        }
+        held.insert(name.as_str());
+    }
     let temporary = state.join(format!("{FILE_NAME}.tmp"));
     let bytes = encode(fleet, saved)?;
     let mut options = File::options();
@@ -104,7 +123,9 @@ pub(super) fn store(state: &Path, fleet: &str, saved: &Saved) -> io::Result<()> 
     drop(file);
     fs::rename(&temporary, state.join(FILE_NAME))?;
     // The rename itself is durable once the folder is.
-    File::open(state)?.sync_all()
+    File::open(state)?.sync_all()?;
+    components.keep_only(&held);
+    Ok(())
 }
 
 /// Writes what is in force until `shutdown`, and then once more if something is left.
@@ -166,6 +187,8 @@ const fn code(kind: Kind) -> u8 {
         Kind::Listener => 3,
         Kind::Route => 4,
         Kind::Secret => 5,
+        Kind::Policy => 6,
+        Kind::Component => 7,
     }
 }
 
@@ -185,19 +208,59 @@ pub(super) fn encode(fleet: &str, saved: &Saved) -> io::Result<Vec<u8>> {
         let Received { version, wire } = &entry.data;
         out.put_u8(code(entry.resource.kind()));
         put_slice(&mut out, version.to_string().as_bytes())?;
-        put_slice(&mut out, wire)?;
+        match entry.resource.kind() {
+            Kind::Component => put_slice(&mut out, &without_bytes(wire)?)?,
+            _ => put_slice(&mut out, wire)?,
+        }
     }
-    seal(&mut out);
+    seal(&mut out, format_of(held));
     Ok(out)
 }
 
+/// The format a configuration is written in.
+fn format_of(held: &Held) -> u32 {
+    let none = |kind| held.resources().of(kind).is_empty();
+    if none(Kind::Component) && none(Kind::Policy) {
+        FIRST_FORMAT
+    } else {
+        FORMAT
+    }
+}
+
+/// The wire form of a component without its bytes.
+fn without_bytes(wire: &Bytes) -> io::Result<Vec<u8>> {
+    let mut message = decode_message(Kind::Component, wire.clone()).map_err(io::Error::other)?;
+    if let Some(v1::resource::Kind::Component(component)) = &mut message.kind {
+        *component = Component::without_bytes(component);
+    }
+    Ok(encode_message(&message).map_or_else(Vec::new, |(_, wire)| wire))
+}
+
+/// The wire form of a component with its bytes again. What is no message stays what it is.
+fn with_bytes(
+    wire: &[u8],
+    read: impl Fn(&Name) -> io::Result<Bytes>,
+) -> Result<Vec<u8>, LoadError> {
+    let Ok(v1::Resource {
+        kind: Some(v1::resource::Kind::Component(mut component)),
+    }) = decode_message(Kind::Component, wire)
+    else {
+        return Ok(wire.to_vec());
+    };
+    let name =
+        Name::new(&component.name).map_err(|_| LoadError::Damaged("a component without a name"))?;
+    component.wasm = read(&name).map_err(|error| LoadError::Component { name, error })?;
+    let kind = Some(v1::resource::Kind::Component(component));
+    Ok(encode_message(&v1::Resource { kind }).map_or_else(Vec::new, |(_, wire)| wire))
+}
+
 /// Writes the header of what follows it.
-pub(super) fn seal(file: &mut [u8]) {
+pub(super) fn seal(file: &mut [u8], format: u32) {
     let Some((mut header, body)) = file.split_at_mut_checked(HEADER) else {
         return;
     };
     header.put_slice(MAGIC);
-    header.put_u32_le(FORMAT);
+    header.put_u32_le(format);
     header.put_u32_le(crc32c::crc32c(body));
     header.put_u64_le(body.len() as u64);
 }
@@ -208,7 +271,12 @@ fn put_slice(out: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn decode(mut bytes: &[u8], fleet: &str) -> Result<Saved, LoadError> {
+/// Reads a file. `component` gives the bytes of one.
+pub(super) fn decode(
+    mut bytes: &[u8],
+    fleet: &str,
+    component: impl Fn(&Name) -> io::Result<Bytes>,
+) -> Result<Saved, LoadError> {
     const SHORT: LoadError = LoadError::Damaged("it ends too early");
     if bytes.len() < HEADER {
         return Err(SHORT);
@@ -217,7 +285,7 @@ pub(super) fn decode(mut bytes: &[u8], fleet: &str) -> Result<Saved, LoadError> 
         return Err(LoadError::Damaged("it begins with something else"));
     }
     let format = bytes.get_u32_le();
-    if format != FORMAT {
+    if !(FIRST_FORMAT..=FORMAT).contains(&format) {
         // A flipped bit in the number itself reads as another format: refused all the same.
         return Err(LoadError::OtherFormat(format));
     }
@@ -256,13 +324,14 @@ pub(super) fn decode(mut bytes: &[u8], fleet: &str) -> Result<Saved, LoadError> 
             .ok_or(LoadError::Damaged("a resource is of an unknown kind"))?;
         let version = Version::from(get_str(body).ok_or(SHORT)?);
         let wire = get_slice(body).ok_or(SHORT)?;
-        match Resource::decode(kind, wire) {
+        let wire = Bytes::from(match kind {
+            Kind::Component => with_bytes(wire, &component)?,
+            _ => wire.to_vec(),
+        });
+        match Resource::decode(kind, wire.clone()) {
             Ok(resource) => {
                 let id: Id = resource.id();
-                let received = Received {
-                    version,
-                    wire: wire.into(),
-                };
+                let received = Received { version, wire };
                 edits.insert(id, Edit::Put { resource, received });
             }
             Err(found) => faults.extend(found),
@@ -277,7 +346,18 @@ pub(super) fn decode(mut bytes: &[u8], fleet: &str) -> Result<Saved, LoadError> 
     let Candidate { held, .. } = Held::default()
         .edit(edits, revision)
         .map_err(LoadError::Invalid)?;
+    if format != format_of(&held) {
+        return Err(LoadError::Damaged(
+            "its format is not that of what it holds",
+        ));
+    }
     Ok(Saved { held, server })
+}
+
+/// There are no components.
+#[cfg(any(test, fuzzing))]
+pub(super) fn no_component(_: &Name) -> io::Result<Bytes> {
+    Err(io::ErrorKind::NotFound.into())
 }
 
 fn get_slice<'a>(body: &mut &'a [u8]) -> Option<&'a [u8]> {

@@ -5,6 +5,7 @@ use std::{
     fmt,
 };
 
+use bytes::Bytes;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryResponse, Resource as WireResource,
 };
@@ -185,7 +186,9 @@ fn read_resource(kind: Kind, wire: WireResource) -> Result<(Id, Edit), Vec<Field
     if any.type_url != kind.type_url() {
         return Err(fault("", wrong_type(&any.type_url, kind.type_url())));
     }
-    let message = fleetway_api::decode_message(kind, &any.value)
+    // A component shares its bytes with the wire form.
+    let value = Bytes::from(any.value);
+    let message = fleetway_api::decode_message(kind, value.clone())
         .map_err(|error| fault("", format!("cannot be decoded: {error}")))?;
     let resource = Resource::read(message).map_err(|mut faults| {
         // Under the name it has on the stream, even where the one in the message is unusable.
@@ -208,7 +211,7 @@ fn read_resource(kind: Kind, wire: WireResource) -> Result<(Id, Edit), Vec<Field
     let edit = Edit::Put {
         received: Received {
             version: Version::from(&*wire.version),
-            wire: any.value.into(),
+            wire: value,
         },
         resource,
     };

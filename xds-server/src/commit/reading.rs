@@ -3,29 +3,42 @@
 
 use fleetway_api::{FieldError, Kind, Resource};
 
-use super::{CommitError, Transaction};
+use super::{CommitError, Examine, Transaction, components};
+use crate::snapshot::Snapshot;
 
 /// After this many faults the rest of a transaction is not read: some take long to find.
 const MAX_FAULTS: usize = 100;
 
 /// What each operation's message is; `None` where it is a deletion, or has to be read with what
-/// there is, as a secret that leaves its key to be kept.
+/// there is, as a secret that leaves its key to be kept, or a component its bytes.
 pub(super) type Read = Vec<Option<Result<Resource, Vec<FieldError>>>>;
 
-/// Reads the messages of the operations.
+/// Reads the messages of the operations, and has components that are new to `current` examined.
 ///
 /// # Errors
 /// When nobody waits for it any more, or there are too many faults to go on.
-pub(super) fn read(transaction: &Transaction) -> Result<Read, CommitError> {
+pub(super) fn read(
+    transaction: &mut Transaction,
+    current: &Snapshot,
+    examiner: &dyn Examine,
+) -> Result<Read, CommitError> {
     let mut read = Vec::with_capacity(transaction.operations.len());
     let mut faults = 0;
-    for (index, operation) in transaction.operations.iter().enumerate() {
+    let count = transaction.operations.len();
+    for index in 0..count {
+        let Some(operation) = transaction.operations.get_mut(index) else {
+            break;
+        };
         if transaction.gone.is_cancelled() {
             return Err(CommitError::Abandoned);
         }
         let resource = match &operation.put {
-            Some(message) if operation.id.kind != Kind::Secret => {
-                Some(Resource::read(message.clone()))
+            Some(message) if operation.id.kind != Kind::Secret && !components::is_bare(message) => {
+                let read = Resource::read(message.clone());
+                Some(read.and_then(|resource| {
+                    components::examine(operation, &resource, current, examiner)?;
+                    Ok(resource)
+                }))
             }
             _ => None,
         };
@@ -33,7 +46,7 @@ pub(super) fn read(transaction: &Transaction) -> Result<Read, CommitError> {
             faults += found.len();
         }
         read.push(resource);
-        let left = transaction.operations.len() - index - 1;
+        let left = count - index - 1;
         if faults >= MAX_FAULTS && left > 0 {
             return Err(too_many(transaction, read, left));
         }
@@ -64,6 +77,10 @@ mod tests {
     use super::*;
     use crate::commit::Operation;
 
+    fn read(transaction: &mut Transaction) -> Result<Read, CommitError> {
+        super::read(transaction, &Snapshot::default(), &crate::commit::Preamble)
+    }
+
     fn bad(count: usize) -> Transaction {
         let operation = |index| {
             let name = format!("r{index}");
@@ -87,8 +104,13 @@ mod tests {
 
     #[test]
     fn after_a_hundred_faults_the_rest_is_not_read() {
-        let each = read(&bad(1)).unwrap().remove(0).unwrap().unwrap_err().len();
-        let Err(CommitError::Invalid(rejection)) = read(&bad(300)) else {
+        let each = read(&mut bad(1))
+            .unwrap()
+            .remove(0)
+            .unwrap()
+            .unwrap_err()
+            .len();
+        let Err(CommitError::Invalid(rejection)) = read(&mut bad(300)) else {
             panic!("read");
         };
         let last = rejection.errors.last().unwrap().to_string();
@@ -97,13 +119,16 @@ mod tests {
             "{last}"
         );
         assert!(rejection.errors.len() <= MAX_FAULTS + each);
-        assert!(read(&bad(20)).is_ok());
+        assert!(read(&mut bad(20)).is_ok());
     }
 
     #[test]
     fn what_nobody_waits_for_is_not_read() {
-        let transaction = bad(3);
+        let mut transaction = bad(3);
         transaction.gone.cancel();
-        assert!(matches!(read(&transaction), Err(CommitError::Abandoned)));
+        assert!(matches!(
+            read(&mut transaction),
+            Err(CommitError::Abandoned)
+        ));
     }
 }

@@ -6,22 +6,34 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use fleetway_api::{FieldError, Id, Resource, Secret, proto::v1};
+use fleetway_api::{FieldError, Id, Kind, Resource, Secret, proto::v1};
 
-/// The message with the key of what there is, where it has only the sign of it.
+use super::components;
+
+/// The message with the key of what there is, where it has only the sign of it; a component with the
+/// bytes there are, where it has none.
 pub(super) fn with_kept<'a>(
     id: &Id,
     message: &'a v1::Resource,
     before: Option<&v1::Resource>,
 ) -> Result<Cow<'a, v1::Resource>, FieldError> {
-    if secret(message).is_none() {
+    if !is_kept(id.kind) {
         return Ok(Cow::Borrowed(message));
     }
     let mut message = message.clone();
-    if let Some(v1::resource::Kind::Secret(written)) = &mut message.kind {
-        Secret::keep(written, before.and_then(secret)).map_err(|unkept| unkept.fault(id))?;
+    match &mut message.kind {
+        Some(v1::resource::Kind::Secret(written)) => {
+            Secret::keep(written, before.and_then(secret)).map_err(|unkept| unkept.fault(id))?;
+        }
+        Some(v1::resource::Kind::Component(written)) => components::keep(written, before),
+        _ => {}
     }
     Ok(Cow::Owned(message))
+}
+
+/// Whether what is written of a kind may leave a part of what there is to be kept.
+pub(super) const fn is_kept(kind: Kind) -> bool {
+    matches!(kind, Kind::Secret | Kind::Component)
 }
 
 /// What of a written secret is of no use, as it has expired. One that is as it was, and only bears other labels or

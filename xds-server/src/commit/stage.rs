@@ -153,11 +153,11 @@ impl Staged {
     ) -> Result<Outcome, PutError> {
         let decode = || before.map(|before| decoded(before)).transpose();
         // Of others it is only wanted if they change.
-        let secret = id.kind == Kind::Secret;
-        let mut old = if secret { decode()? } else { None };
+        let kept = secrets::is_kept(id.kind);
+        let mut old = if kept { decode()? } else { None };
         let message = secrets::with_kept(id, message, old.as_ref())
             .map_err(|fault| PutError::Faults(vec![fault]))?;
-        let resource = read
+        let mut resource = read
             .unwrap_or_else(|| Resource::read(message.as_ref().clone()))
             .map_err(PutError::Faults)?;
         let encoded = Encoded::new(&message, id.name.as_str(), stamp.version).ok_or_else(|| {
@@ -170,7 +170,8 @@ impl Staged {
         if !unusable.is_empty() {
             return Err(PutError::Faults(unusable));
         }
-        if !secret {
+        encoded.lend(&mut resource);
+        if !kept {
             old = decode()?;
         }
         let created_ms = before.map_or(stamp.time_ms, |before| before.data.created_ms);

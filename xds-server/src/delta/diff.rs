@@ -129,8 +129,8 @@ fn changed_names<'s>(
             Ordering::Greater => (None, after.next()),
             Ordering::Equal => (before.next(), after.next()),
         };
-        // A secret may be as it was and yet come or go, with what names it.
-        let same = view.kind != Kind::Secret
+        // A secret may be as it was and yet come or go, with what names it; so may others.
+        let same = !view.kind.on_demand()
             && matches!((old, now), (Some((_, old)), Some((_, now))) if Arc::ptr_eq(old, now));
         let name = now.or(old).map(|(name, _)| name);
         if let Some(name) = name.filter(|name| !same && wanted(name)) {

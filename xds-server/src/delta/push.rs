@@ -203,8 +203,13 @@ impl Room {
     }
 }
 
+/// How much of a response a resource takes. A component travels alone, whatever its size.
 fn size(entry: &Entry) -> usize {
-    entry.data.encoded.frame().len() + 8
+    let size = entry.data.encoded.frame().len() + 8;
+    match entry.resource.kind() {
+        Kind::Component => size.max(RESPONSE_SIZE),
+        _ => size,
+    }
 }
 
 /// One push on its way.

@@ -6,9 +6,13 @@ use fleetway_api::{Change, Id, Kind, Name, Resource, proto::v1};
 
 use crate::snapshot::{Encoded, Entry, Snapshot, Stored};
 
-/// A resource that refers to nothing but, for endpoints, the cluster of its name.
-pub(crate) fn message(kind: Kind, name: &str, fleets: &[&str], salt: u64) -> v1::Resource {
-    let name = name.to_owned();
+/// A resource that refers to nothing but, for endpoints, the cluster of its name, and for a policy the
+/// component that says its name. A component has that for its name which its bytes make.
+pub(crate) fn message(kind: Kind, text: &str, fleets: &[&str], salt: u64) -> v1::Resource {
+    let name = match kind {
+        Kind::Component => component_name(text).to_string(),
+        _ => text.to_owned(),
+    };
     let fleets = fleets.iter().map(ToString::to_string).collect();
     let labels = [("salt".to_owned(), salt.to_string())].into();
     let kind = match kind {
@@ -17,6 +21,20 @@ pub(crate) fn message(kind: Kind, name: &str, fleets: &[&str], salt: u64) -> v1:
             fleets,
             labels,
             kind: Some(v1::secret::Kind::Certificate(CERTIFICATE.clone())),
+        }),
+        Kind::Component => v1::resource::Kind::Component(v1::Component {
+            wasm: wasm(text),
+            name,
+            fleets,
+            labels,
+            facts: None,
+        }),
+        Kind::Policy => v1::resource::Kind::Policy(v1::Policy {
+            component: component_name(text).to_string(),
+            name,
+            fleets,
+            labels,
+            ..v1::Policy::default()
         }),
         Kind::Cluster => v1::resource::Kind::Cluster(v1::Cluster {
             name,
@@ -56,6 +74,20 @@ pub(crate) fn message(kind: Kind, name: &str, fleets: &[&str], salt: u64) -> v1:
     v1::Resource { kind: Some(kind) }
 }
 
+/// The bytes of a component that says a text and does nothing: a custom section.
+fn wasm(text: &str) -> bytes::Bytes {
+    let mut wasm = b"\0asm\x0d\0\x01\0\0".to_vec();
+    let length = u8::try_from(text.len()).unwrap();
+    wasm.extend([length + 1, length]);
+    wasm.extend(text.as_bytes());
+    wasm.into()
+}
+
+/// The name of the component that says a text.
+pub(crate) fn component_name(text: &str) -> Name {
+    Name::new(&fleetway_api::component_digest(&wasm(text))).unwrap()
+}
+
 /// A certificate with its key.
 static CERTIFICATE: LazyLock<v1::Certificate> = LazyLock::new(|| {
     let made = rcgen::generate_simple_self_signed(["a.example.com".to_owned()]).unwrap();
@@ -72,6 +104,10 @@ pub(crate) enum Edit {
     Put(Kind, String, Vec<&'static str>),
     /// A listener that names these secrets.
     Naming(String, Vec<&'static str>, Vec<&'static str>),
+    /// A policy of the component that says this.
+    Policy(String, Vec<&'static str>, &'static str),
+    /// A route that names these policies.
+    Attaching(String, Vec<&'static str>, Vec<&'static str>),
     Delete(Kind, String),
 }
 
@@ -81,8 +117,13 @@ impl Edit {
         let (kind, name) = match self {
             Self::Put(kind, name, _) | Self::Delete(kind, name) => (*kind, name),
             Self::Naming(name, ..) => (Kind::Listener, name),
+            Self::Policy(name, ..) => (Kind::Policy, name),
+            Self::Attaching(name, ..) => (Kind::Route, name),
         };
-        Id::new(kind, Name::new(name).unwrap())
+        match kind {
+            Kind::Component => Id::new(kind, component_name(name)),
+            _ => Id::new(kind, Name::new(name).unwrap()),
+        }
     }
 
     /// What is put.
@@ -90,6 +131,25 @@ impl Edit {
         match self {
             Self::Delete(..) => None,
             Self::Put(kind, name, fleets) => Some(message(*kind, name, fleets, salt)),
+            Self::Policy(name, fleets, says) => {
+                let mut policy = message(Kind::Policy, name, fleets, salt);
+                if let Some(v1::resource::Kind::Policy(policy)) = &mut policy.kind {
+                    policy.component = component_name(says).to_string();
+                }
+                Some(policy)
+            }
+            Self::Attaching(name, fleets, policies) => {
+                let mut route = message(Kind::Route, name, fleets, salt);
+                if let Some(v1::resource::Kind::Route(route)) = &mut route.kind {
+                    let attach = |policy: &&str| v1::PolicyAttachment {
+                        policy: (*policy).to_owned(),
+                        stage: v1::policy_attachment::Stage::PreRoute.into(),
+                        config: None,
+                    };
+                    route.policies = policies.iter().map(attach).collect();
+                }
+                Some(route)
+            }
             Self::Naming(name, fleets, secrets) => {
                 let mut listener = message(Kind::Listener, name, fleets, salt);
                 if let Some(v1::resource::Kind::Listener(listener)) = &mut listener.kind {
@@ -107,6 +167,16 @@ impl Edit {
 /// A listener that names these secrets.
 pub(crate) fn naming(name: &str, fleets: &[&'static str], secrets: &[&'static str]) -> Edit {
     Edit::Naming(name.to_owned(), fleets.to_vec(), secrets.to_vec())
+}
+
+/// A policy of the component that says `says`.
+pub(crate) fn policy(name: &str, fleets: &[&'static str], says: &'static str) -> Edit {
+    Edit::Policy(name.to_owned(), fleets.to_vec(), says)
+}
+
+/// A route that names these policies.
+pub(crate) fn attaching(name: &str, fleets: &[&'static str], policies: &[&'static str]) -> Edit {
+    Edit::Attaching(name.to_owned(), fleets.to_vec(), policies.to_vec())
 }
 
 pub(crate) fn put(kind: Kind, name: &str, fleets: &[&'static str]) -> Edit {

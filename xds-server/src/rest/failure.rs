@@ -52,6 +52,16 @@ pub(super) enum Failure {
     /// The body is above the limit, in bytes.
     #[error("the body is larger than {0} bytes: send it in parts, or raise `max_body_bytes`")]
     TooLarge(usize),
+    /// The component is above the limit, in bytes.
+    #[error(
+        "the component is larger than {0} bytes: make it smaller, or raise `max_component_size` of the server, which can be 64 MiB"
+    )]
+    ComponentTooLarge(usize),
+    /// The content type is not that of a component.
+    #[error(
+        "the content type \"{0}\" is not that of a component: send its bytes as application/wasm"
+    )]
+    NotWasm(String),
     /// The content type is none that can be read.
     #[error("the content type \"{0}\" is not supported: send application/json or application/yaml")]
     UnsupportedMediaType(String),
@@ -101,8 +111,10 @@ pub(super) fn problem(failure: &Failure) -> Problem {
         Failure::NoSuchPath(_) => (Code::NoSuchPath, None),
         Failure::MethodNotAllowed { .. } => (Code::MethodNotAllowed, None),
         Failure::CrossOrigin => (Code::CrossOrigin, None),
-        Failure::TooLarge(_) => (Code::TooLarge, None),
-        Failure::UnsupportedMediaType(_) => (Code::UnsupportedMediaType, None),
+        Failure::TooLarge(_) | Failure::ComponentTooLarge(_) => (Code::TooLarge, None),
+        Failure::UnsupportedMediaType(_) | Failure::NotWasm(_) => {
+            (Code::UnsupportedMediaType, None)
+        }
         Failure::Stopping => (Code::ShuttingDown, None),
         Failure::Internal(_) => (Code::Internal, None),
     };
@@ -164,7 +176,7 @@ pub(super) const fn describe(code: Code) -> (StatusCode, &'static str) {
         Code::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
         Code::UnsupportedMediaType => (
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "The body is neither JSON nor YAML",
+            "The body is of a type that is not taken here",
         ),
         Code::IdempotencyKeyReused => (
             StatusCode::UNPROCESSABLE_ENTITY,

@@ -23,7 +23,7 @@ pub(super) const MAX_AUTHOR: usize = 256;
 /// How many faults of a query are told. Each takes a pass over the query.
 const MAX_QUERY_FAULTS: usize = 100;
 /// How long a body may stop coming.
-const BODY_SILENCE: Duration = Duration::from_secs(30);
+pub(super) const BODY_SILENCE: Duration = Duration::from_secs(30);
 /// The longest idempotency key.
 pub(super) const MAX_KEY: usize = 255;
 
@@ -191,11 +191,7 @@ impl Text {
     /// Reads the body, up to `limit` bytes.
     pub(super) async fn read(parts: &Parts, body: Body, limit: usize) -> Result<Self, Failure> {
         let format = format(&parts.headers)?;
-        let announced = parts
-            .headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > limit as u64) {
+        if announced(&parts.headers).is_some_and(|length| length > limit as u64) {
             return Err(Failure::TooLarge(limit));
         }
         let body = TimeoutBody::new(BODY_SILENCE, body);
@@ -225,6 +221,12 @@ impl Text {
             .finalize();
         hash.iter().map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// The length of the body, if it is told beforehand.
+pub(super) fn announced(headers: &HeaderMap) -> Option<u64> {
+    let length = headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
 }
 
 /// The format by the content type; JSON where there is none.

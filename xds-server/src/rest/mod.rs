@@ -1,5 +1,6 @@
 //! The REST interface: every path, and the way of a request from its head to its answer.
 
+mod components;
 mod condition;
 mod failure;
 mod health;
@@ -30,6 +31,7 @@ use axum::{
 };
 use fleetway_api::{Kind, document::Format};
 use http::Method;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -37,6 +39,7 @@ use crate::{
     fleet::Fleet,
     metrics::Metrics,
 };
+pub use components::UPLOADS;
 use failure::Failure;
 pub(crate) use serve::{Limits, serve};
 
@@ -53,6 +56,10 @@ pub struct App {
     pub ready: AtomicBool,
     /// The largest body, in bytes.
     pub max_body_bytes: usize,
+    /// The largest component, in bytes.
+    pub max_component_bytes: usize,
+    /// Places for uploads of components: [`UPLOADS`] of them.
+    pub uploads: Semaphore,
     /// Cancelled when the server stops; what waits is then answered at once.
     pub stopping: CancellationToken,
 }
@@ -66,6 +73,8 @@ enum Operation {
     Put(Kind),
     Patch(Kind),
     Delete(Kind),
+    Upload,
+    Wasm,
     Transact,
     Revisions,
     Revision,
@@ -103,11 +112,19 @@ fn endpoints() -> Vec<Endpoint> {
         Kind::Cluster,
         Kind::Endpoints,
         Kind::Secret,
+        Kind::Policy,
+        Kind::Component,
     ] {
         let all = format!("/v1/{}", kind.plural());
         let one = format!("{all}/{{name}}");
         add(Method::GET, all.clone(), Operation::List(kind));
-        add(Method::POST, all, Operation::Create(kind));
+        if kind == Kind::Component {
+            // Named by its bytes, it is made of them alone.
+            add(Method::PUT, all, Operation::Upload);
+            add(Method::GET, format!("{one}/wasm"), Operation::Wasm);
+        } else {
+            add(Method::POST, all, Operation::Create(kind));
+        }
         add(Method::GET, one.clone(), Operation::Get(kind));
         add(Method::PUT, one.clone(), Operation::Put(kind));
         add(Method::PATCH, one.clone(), Operation::Patch(kind));
@@ -197,6 +214,8 @@ async fn answer(operation: Operation, app: Arc<App>, request: Request) -> Respon
         Operation::Put(kind) => resources::write(kind, call, resources::Write::Put).await,
         Operation::Patch(kind) => resources::write(kind, call, resources::Write::Patch).await,
         Operation::Delete(kind) => resources::delete(kind, call).await,
+        Operation::Upload => components::upload(call).await,
+        Operation::Wasm => components::wasm(&call),
         Operation::Transact => transactions::transact(call).await,
         Operation::Revisions => revisions::list(call).await,
         Operation::Revision => revisions::get(call).await,
@@ -225,7 +244,7 @@ impl App {
     }
 
     /// Makes a transaction and counts it.
-    fn commit(&self, transaction: Transaction) -> Result<Committed, CommitError> {
+    pub(crate) fn commit(&self, transaction: Transaction) -> Result<Committed, CommitError> {
         let dry_run = transaction.dry_run;
         let result = self.committer.commit(transaction);
         let counter = match &result {

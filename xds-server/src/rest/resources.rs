@@ -198,7 +198,7 @@ impl Request {
 }
 
 /// The answer to a write of one document.
-fn written(id: &Id, committed: &Committed, format: Format) -> Result<Response, Failure> {
+pub(super) fn written(id: &Id, committed: &Committed, format: Format) -> Result<Response, Failure> {
     let entry = find(&committed.snapshot, id)?;
     let created = committed
         .response
@@ -259,7 +259,7 @@ pub(super) async fn delete(kind: Kind, call: Call) -> Result<Response, Failure> 
 }
 
 /// The resource a path names. What is no name names nothing.
-fn id(kind: Kind, name: &str) -> Result<Id, Failure> {
+pub(super) fn id(kind: Kind, name: &str) -> Result<Id, Failure> {
     Name::new(name)
         .map(|name| Id::new(kind, name))
         .map_err(|_| Failure::NotFound(format!("there is no {}/{name}", kind.plural())))

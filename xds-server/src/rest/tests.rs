@@ -61,6 +61,8 @@ fn app(dir: &Path) -> (Arc<Faulty>, Arc<App>) {
         metrics: Metrics::default(),
         ready: AtomicBool::new(false),
         max_body_bytes: 1000,
+        max_component_bytes: 1000,
+        uploads: tokio::sync::Semaphore::new(UPLOADS),
         stopping: CancellationToken::new(),
     };
     (store, Arc::new(app))

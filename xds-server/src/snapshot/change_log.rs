@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use fleetway_api::{Id, Kind, Name, Resource};
+use fleetway_api::{Fleets, Id, ResourceSet};
 use imbl::Vector;
 
 /// How many entries are kept. A stream that is further behind is compared in full instead.
@@ -19,38 +19,45 @@ pub struct LogEntry {
     pub id: Id,
 }
 
-/// The entries for a change of `id` at `revision`: itself, and the secrets that come or go with
-/// it, as proxies get those that something they get refers to.
-pub(super) fn entries(
+/// The entries for a change of `id` at `revision`, from the one state to the other: itself, and what
+/// comes or goes with it, as of some kinds proxies get those that something they get refers to.
+pub(super) fn entries<T>(
     revision: u64,
     id: Id,
-    before: Option<&Resource>,
-    after: Option<&Resource>,
+    (before, after): (&ResourceSet<T>, &ResourceSet<T>),
 ) -> impl Iterator<Item = LogEntry> {
-    let (old, new) = (secrets(before), secrets(after));
-    let (from, to) = (before.map(Resource::common), after.map(Resource::common));
-    let names: Vec<Name> = if from.map(|from| &from.fleets) == to.map(|to| &to.fleets) {
-        old.symmetric_difference(&new).copied().cloned().collect()
+    let ((from, old), (to, new)) = (needs(before, &id), needs(after, &id));
+    let changed: Vec<Id> = if from == to {
+        old.symmetric_difference(&new).cloned().collect()
     } else {
-        old.union(&new).copied().cloned().collect()
+        old.union(&new).cloned().collect()
     };
-    let secrets = names.into_iter().map(|name| Id::new(Kind::Secret, name));
+    let mut ids = BTreeSet::new();
+    for needed in changed {
+        // What it needs itself comes and goes with it. Needs go one way through the kinds, two deep.
+        for state in [before, after] {
+            ids.extend(needs(state, &needed).1);
+        }
+        ids.insert(needed);
+    }
     [id].into_iter()
-        .chain(secrets)
+        .chain(ids)
         .map(move |id| LogEntry { revision, id })
 }
 
-/// The secrets that a resource refers to.
-fn secrets(resource: Option<&Resource>) -> BTreeSet<&Name> {
-    let mut names = BTreeSet::new();
-    if let Some(resource) = resource {
-        resource.references(|role, name, _| {
-            if role.kind() == Kind::Secret {
-                names.insert(name);
-            }
-        });
-    }
-    names
+/// The fleets of a resource, if it is there, and what it needs: what goes only to proxies that need
+/// it, and that it refers to.
+fn needs<'s, T>(state: &'s ResourceSet<T>, id: &Id) -> (Option<&'s Fleets>, BTreeSet<Id>) {
+    let mut ids = BTreeSet::new();
+    let Some(entry) = state.get(id) else {
+        return (None, ids);
+    };
+    entry.resource.references(|role, name, _| {
+        if role.kind().on_demand() {
+            ids.insert(Id::new(role.kind(), name.clone()));
+        }
+    });
+    (Some(&entry.resource.common().fleets), ids)
 }
 
 /// The changes of the latest revisions, oldest first. Immutable; shares structure.
@@ -112,6 +119,8 @@ impl ChangeLog {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use fleetway_api::{Kind, Name};
 
     use super::*;
     use crate::delta::testing::{delete, naming, next, put};

@@ -59,12 +59,22 @@ impl Encoded {
         self.frame.slice(self.message_at..)
     }
 
-    /// The message inside.
+    /// The message inside. That of a component shares its bytes with this.
     ///
     /// # Errors
     /// Never for bytes made by [`Encoded::new`].
     pub fn decode(&self) -> Result<v1::Resource, prost::DecodeError> {
-        fleetway_api::decode_message(self.kind, &self.message())
+        fleetway_api::decode_message(self.kind, self.message())
+    }
+
+    /// Has a component share its bytes with this, its wire form, so that they are there once.
+    pub fn lend(&self, resource: &mut Resource) {
+        if let Resource::Component(component) = resource
+            && let Ok(message) = self.decode()
+            && let Some(v1::resource::Kind::Component(message)) = message.kind
+        {
+            component.wasm = message.wasm;
+        }
     }
 
     /// Whether the message is the same as that of `other`, whatever their versions.
@@ -79,7 +89,7 @@ impl Encoded {
     /// # Errors
     /// When a newer program wrote what this one does not accept.
     pub fn read(&self) -> Result<Resource, Vec<fleetway_api::FieldError>> {
-        Resource::decode(self.kind, &self.message())
+        Resource::decode(self.kind, self.message())
     }
 }
 

@@ -3,13 +3,15 @@
 mod change_log;
 mod encoded;
 mod history;
+mod idle;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 pub use change_log::{ChangeLog, LogEntry};
 pub use encoded::{Encoded, frame};
-use fleetway_api::{Change, Id, Kind, Rejection, Resource, ResourceSet};
+use fleetway_api::{Change, Id, Name, Rejection, Resource, ResourceSet};
 pub use history::{Epoch, History, Position};
+use imbl::OrdMap;
 
 /// A resource as the server holds it.
 pub type Entry = fleetway_api::Entry<Stored>;
@@ -37,6 +39,8 @@ pub struct Snapshot {
     resources: ResourceSet<Stored>,
     log: ChangeLog,
     history: History,
+    /// Since when no policy names a component: those of which that is so.
+    idle: OrdMap<Name, i64>,
 }
 
 impl Snapshot {
@@ -58,6 +62,7 @@ impl Snapshot {
             resources,
             log: ChangeLog::beginning_at(revision),
             history: History::default(),
+            idle: OrdMap::new(),
         })
     }
 
@@ -71,26 +76,43 @@ impl Snapshot {
         time_ms: i64,
         changes: Vec<Change<Stored>>,
     ) -> Result<Self, Rejection> {
-        let logged: Vec<LogEntry> = changes
-            .iter()
-            .flat_map(|change| {
-                let id = change.id();
-                let before = self.resources.get(&id).map(|entry| &entry.resource);
-                let after = match change {
-                    Change::Put(entry) => Some(&entry.resource),
-                    Change::Delete(_) => None,
-                };
-                change_log::entries(revision, id, before, after)
-            })
-            .collect();
+        let changed: Vec<Id> = changes.iter().map(Change::id).collect();
         let resources = self.resources.apply(changes)?;
+        let states = (&self.resources, &resources);
+        let logged: Vec<LogEntry> = changed
+            .into_iter()
+            .flat_map(|id| change_log::entries(revision, id, states))
+            .collect();
+        let idle = idle::next(&self.idle, &resources, &logged, time_ms);
         Ok(Self {
             revision,
             time_ms,
             resources,
             log: self.log.with(logged),
             history: self.history.clone(),
+            idle,
         })
+    }
+
+    /// The same state, with what a store knows of the components that no policy names: since when,
+    /// in milliseconds since 1970. Of others that is `now`.
+    #[must_use]
+    pub fn with_idle(self, known: &BTreeMap<Name, i64>, now: i64) -> Self {
+        let idle = idle::restored(&self.resources, known, now);
+        Self { idle, ..self }
+    }
+
+    /// The components that no policy names, and since when that is so, in milliseconds since 1970.
+    #[must_use]
+    pub const fn idle(&self) -> &OrdMap<Name, i64> {
+        &self.idle
+    }
+
+    /// What of that is otherwise than `before`: the time, or none for a component that is named or
+    /// gone.
+    #[must_use]
+    pub fn idle_since(&self, before: &Self) -> Vec<(Name, Option<i64>)> {
+        idle::changes(&before.idle, &self.idle)
     }
 
     /// The same state, with the history of how it came about and of what comes next.
@@ -142,12 +164,17 @@ impl Snapshot {
     }
 
     /// Whether a proxy of `fleet` gets the resource, which is one of this state: it goes to the
-    /// fleet and, if it is a secret, something else that the proxy gets refers to it.
+    /// fleet and, if it is of a kind that only goes where it is needed, something else that the proxy
+    /// gets refers to it.
     #[must_use]
     pub fn visible(&self, resource: &Resource, fleet: &str) -> bool {
-        let concerns = |by: &Id| self.get(by).is_some_and(|by| reaches(&by.resource, fleet));
+        // References go one way through the kinds, so this ends.
+        let concerns = |by: &Id| {
+            self.get(by)
+                .is_some_and(|by| self.visible(&by.resource, fleet))
+        };
         reaches(resource, fleet)
-            && (resource.kind() != Kind::Secret
+            && (!resource.kind().on_demand()
                 || self.resources.referrers(&resource.id()).any(concerns))
     }
 }

@@ -1,5 +1,6 @@
 //! Where the state is kept: a trait with one atomic, ordered, durable commit.
 
+mod components;
 mod files;
 mod record;
 mod sled;
@@ -11,7 +12,9 @@ pub use self::{
     vault::{MasterKey, NoMasterKey},
 };
 
-use fleetway_api::{Id, proto::v1};
+use std::collections::BTreeMap;
+
+use fleetway_api::{Id, Name, proto::v1};
 
 use crate::snapshot::{Epoch, History};
 
@@ -41,6 +44,8 @@ pub struct Loaded {
     pub history: History,
     /// Every resource.
     pub records: Vec<Record>,
+    /// Since when no policy names a component, in milliseconds since 1970.
+    pub idle: BTreeMap<Name, i64>,
 }
 
 /// One commit: a revision, all of it or nothing.
@@ -54,6 +59,9 @@ pub struct Commit<'a> {
     pub epoch: Option<Epoch>,
     /// The idempotency key of the request with the answer to give when it comes again.
     pub receipt: Option<(&'a str, &'a Receipt)>,
+    /// Since when no policy names a component (`Some`, in milliseconds since 1970), or that this is no
+    /// longer so.
+    pub idle: &'a [(Name, Option<i64>)],
     /// The oldest revision the log is to keep; older ones go, a few with each commit.
     pub oldest_kept: u64,
 }
@@ -132,7 +140,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// When it was not stored.
     fn keep(&self, key: &str, receipt: &Receipt) -> Result<(), StoreError>;
 
-    /// One revision of the log with its changes; `None` if the log does not have it, or no longer.
+    /// One revision of the log with its changes, components without their bytes; `None` if the log does not have it, or no longer.
     ///
     /// # Errors
     /// When the log cannot be read.

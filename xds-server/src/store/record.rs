@@ -1,7 +1,7 @@
 //! What the store writes: protobuf messages of its own, so that fields can be added later.
 
 use fleetway_api::{
-    Id, Kind, Name,
+    Component, Id, Kind, Name,
     proto::v1,
     rest::{OperationResult, Outcome, TransactionResponse},
 };
@@ -13,7 +13,8 @@ use super::{
     vault::{Sealed, Vault},
 };
 
-/// A resource with what is kept beside it. That of a secret is `sealed`.
+/// A resource with what is kept beside it. That of a secret is `sealed`; a component's bytes stand in a
+/// file of their own.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct StoredRecord {
     #[prost(message, optional, tag = "1")]
@@ -46,6 +47,18 @@ fn place(tree: &str, key: &[u8], version: u64) -> Vec<u8> {
     [tree.as_bytes(), &[0], &version.to_be_bytes(), key].concat()
 }
 
+/// The message as it is stored in a tree: that of a component without its bytes.
+fn stored(message: &v1::Resource) -> v1::Resource {
+    match &message.kind {
+        Some(v1::resource::Kind::Component(component)) => v1::Resource {
+            kind: Some(v1::resource::Kind::Component(Component::without_bytes(
+                component,
+            ))),
+        },
+        _ => message.clone(),
+    }
+}
+
 fn is_secret(message: &v1::Resource) -> bool {
     matches!(message.kind, Some(v1::resource::Kind::Secret(_)))
 }
@@ -63,7 +76,7 @@ impl StoredRecord {
             keyed(vault)?.seal(record.message.encode_to_vec(), &place)
         });
         Ok(Self {
-            message: (!secret).then(|| record.message.clone()),
+            message: (!secret).then(|| stored(&record.message)),
             version: record.version,
             created_ms: record.created_ms,
             updated_ms: record.updated_ms,
@@ -104,8 +117,8 @@ impl StoredChange {
         let v1::Change { before, after } = change;
         if !before.iter().chain(after).any(is_secret) {
             return Ok(Self {
-                before: before.clone(),
-                after: after.clone(),
+                before: before.as_ref().map(stored),
+                after: after.as_ref().map(stored),
                 sealed: None,
             });
         }

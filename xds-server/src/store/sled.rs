@@ -13,6 +13,10 @@
 //! | `changes` | number, index | [`StoredChange`] |
 //! | `receipts` | idempotency key | [`StoredReceipt`] |
 //! | `receipt_times` | time, idempotency key | nothing; to find what has expired |
+//! | `idle` | name of a component | since when no policy names it |
+//!
+//! The bytes of components stand beside the trees ([`Components`]): they are on the disk before the
+//! commit that makes the component, and removed after the one that deletes it.
 //!
 //! Numbers in keys are big-endian, so that their order is the keys'.
 
@@ -21,32 +25,36 @@ mod opening;
 mod trees;
 
 use std::{
+    collections::BTreeSet,
     fmt, fs,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::SystemTime,
 };
 
-use fleetway_api::proto::v1;
+use fleetway_api::{Id, Kind, Name, proto::v1};
 use prost::Message as _;
 
 pub use self::keys::Rotated;
 use self::{
     opening::{check_format, refuse_foreign},
     trees::{
-        Batches, Trees, change_key, decode, order_key, read_epoch, read_last, resource_key,
-        write_last,
+        Batches, Trees, change_key, decode, order_key, read_epoch, read_idle, read_last,
+        resource_key, write_last,
     },
 };
 use super::{
-    Commit, Loaded, Receipt, RevisionHead, Store, StoreError,
+    Commit, Loaded, Receipt, Record, RevisionHead, Store, StoreError,
+    components::Components,
     files::{Lock, Mark, sync_changed, sync_folder, wait_for_inherited_lock},
     record::{StoredChange, StoredHead, StoredReceipt, StoredRecord, damaged},
     vault::{MasterKey, Vault},
 };
 
-/// The newest format this program reads, and that of a store which holds secrets.
-const FORMAT: u64 = 2;
+/// The newest format this program reads, and that of a store which held components or policies.
+const FORMAT: u64 = 3;
+/// The format of a store that held secrets, and neither components nor policies.
+const SECRETS_FORMAT: u64 = 2;
 /// The format of a store that never held any.
 const FIRST_FORMAT: u64 = 1;
 const FORMAT_KEY: &[u8] = b"format";
@@ -67,6 +75,7 @@ const LARGE: usize = 32 << 10;
 /// A store in a directory of the local disk, for one process at a time.
 pub struct SledStore {
     trees: Trees,
+    components: Components,
     folder: PathBuf,
     database: fs::File,
     mark: Mark,
@@ -136,6 +145,7 @@ impl SledStore {
         let (mark, marked) = Mark::open(dir).map_err(|error| io("read the mark in", error))?;
         Ok(Self {
             trees: Trees::open(&database)?,
+            components: Components::of(dir),
             folder,
             database: file,
             mark,
@@ -214,6 +224,50 @@ impl SledStore {
         })
     }
 
+    /// Writes the bytes of the components in a commit.
+    fn keep_components(&self, commit: &Commit<'_>) -> Result<(), StoreError> {
+        for (id, record) in commit.records {
+            let message = record
+                .as_ref()
+                .and_then(|record| record.message.kind.as_ref());
+            if let Some(v1::resource::Kind::Component(component)) = message {
+                self.components.keep(&id.name, &component.wasm)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the bytes of components where they belong, and removes those that belong nowhere.
+    fn load_components(&self, records: &mut [Record]) -> Result<(), StoreError> {
+        let mut names = BTreeSet::new();
+        for record in records {
+            if let Some(v1::resource::Kind::Component(component)) = &mut record.message.kind {
+                let name = Name::new(&component.name).map_err(damaged)?;
+                component.wasm = self.components.read(&name)?;
+                names.insert(name);
+            }
+        }
+        self.components.keep_only(&names);
+        Ok(())
+    }
+
+    /// Adds the format that programs have to know which read what a commit stores.
+    fn keep_format(&self, commit: &Commit<'_>, batches: &mut Batches) -> Result<(), StoreError> {
+        let of = |(id, _): &(Id, Option<Record>)| match id.kind {
+            Kind::Component | Kind::Policy => FORMAT,
+            Kind::Secret => SECRETS_FORMAT,
+            _ => FIRST_FORMAT,
+        };
+        let needed = commit.records.iter().map(of).max();
+        if let Some(needed) = needed.filter(|needed| *needed > FIRST_FORMAT)
+            && needed > opening::format(&self.trees.meta)?.unwrap_or_default()
+        {
+            let format = needed.to_string();
+            batches.meta.insert(FORMAT_KEY, format.as_bytes());
+        }
+        Ok(())
+    }
+
     /// Adds the removal of the log's oldest revisions, below `oldest_kept`, for a commit of `added`
     /// changes. A revision goes with its head; of its changes some may go with later commits.
     fn prune_log(
@@ -266,12 +320,15 @@ impl Store for SledStore {
             let (key, value) = entry?;
             records.push(decode::<StoredRecord>(&value)?.open(&key, self.vault())?);
         }
+        self.load_components(&mut records)?;
+        let idle = self.trees.idle.iter().map(|entry| read_idle(&entry?));
         let epochs = self.trees.epochs.iter().map(|entry| read_epoch(&entry?));
         Ok(Loaded {
             revision,
             time_ms,
             history: epochs.collect::<Result<_, _>>()?,
             records,
+            idle: idle.collect::<Result<_, _>>()?,
         })
     }
 
@@ -283,6 +340,7 @@ impl Store for SledStore {
         let revision = commit.revision;
         let mut batches = Batches::default();
         self.keep_key(commit, &mut batches)?;
+        self.keep_format(commit, &mut batches)?;
         batches.meta.insert(
             REVISION_KEY,
             write_last(revision.number, revision.time_ms).as_slice(),
@@ -312,12 +370,26 @@ impl Store for SledStore {
                 }
             }
         }
+        for (name, since) in commit.idle {
+            match since {
+                Some(since) => batches
+                    .idle
+                    .insert(name.as_str().as_bytes(), order_key(*since).as_slice()),
+                None => batches.idle.remove(name.as_str().as_bytes()),
+            }
+        }
+        self.keep_components(commit)?;
         self.prune_log(commit.oldest_kept, revision.changes.len(), &mut batches)?;
         self.prune_receipts(revision.time_ms, &mut batches)?;
         if let Some((key, receipt)) = commit.receipt {
             batches.keep(key, receipt);
         }
         self.write(&batches, Some(revision.number.saturating_sub(1)))?;
+        for (id, record) in commit.records {
+            if id.kind == Kind::Component && record.is_none() {
+                self.components.remove(&id.name);
+            }
+        }
         if let Err(error) = self.mark.write(revision.number) {
             // The commit stands; damage to the store may go unnoticed.
             tracing::warn!(%error, "cannot note the revision beside the store");

@@ -208,7 +208,7 @@ async fn nodes_are_listed() {
 #[tokio::test]
 async fn what_the_interface_does_not_have_is_answered_with_a_problem() {
     let server = Server::start().await;
-    for path in ["/", "/v1", "/v1/policies", "/v1/routes/a/b", "/v2/routes"] {
+    for path in ["/", "/v1", "/v1/plugins", "/v1/routes/a/b", "/v2/routes"] {
         server.get(path).await.problem(404, Code::NoSuchPath);
     }
     server

@@ -8,6 +8,7 @@
 
 mod binary;
 mod certificates;
+mod components;
 mod config;
 mod delta;
 mod lists;

@@ -78,6 +78,8 @@ fn continue_token(path: &str) -> &'static str {
         "/v1/routes" => "cm91dGVzL2E",
         "/v1/clusters" => "Y2x1c3RlcnMvYQ",
         "/v1/endpoints" => "ZW5kcG9pbnRzL2E",
+        "/v1/policies" => "cG9saWNpZXMvYQ",
+        "/v1/components" => "Y29tcG9uZW50cy9h",
         "/v1/secrets" => "c2VjcmV0cy9h",
         "/v1/revisions" => "cmV2aXNpb25zLzE",
         "/v1/nodes" => "bm9kZXMvYQ",

@@ -342,6 +342,7 @@ async fn a_secret_that_expires_where_it_is_stored_keeps_the_server_from_nothing(
             records: &[(id.clone(), Some(record))],
             epoch: None,
             receipt: None,
+            idle: &[],
             oldest_kept: 1,
         };
         store.commit(&commit).unwrap();

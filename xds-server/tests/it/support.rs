@@ -37,6 +37,8 @@ pub(crate) fn config(data: &Path) -> Config {
         log: "off".into(),
         keep_revisions: 10_000,
         max_body_bytes: 1 << 20,
+        max_component_size: 64 << 20,
+        component_retention: None,
         drain_timeout: Duration::from_secs(5),
         tls: None,
         master_key: Some(MasterKey::generate().unwrap()),
@@ -70,6 +72,12 @@ impl Server {
         let running = app::start(&self.config).await.unwrap();
         self.base = format!("http://{}", running.rest);
         self.running = Some(running);
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn restart_with(&mut self, change: impl FnOnce(&mut Config)) {
+        change(&mut self.config);
+        self.restart().await;
     }
 
     pub(crate) async fn stop(mut self) {

@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::{KEY, Secret};
-use crate::{FieldError, Resource};
+use crate::{FieldError, Resource, resource::component::WASM};
 
 /// What stands in a redacted text's place begins with this.
 const REDACTED: &str = "[redacted";
@@ -104,18 +104,21 @@ impl Secret {
 
 impl Resource {
     /// Validates a message that is to be sent to a server as far as that can be done without it:
-    /// in place of a key there may be its sign, and the server keeps the key.
+    /// in place of a key there may be its sign, and a component may be without its bytes: the server
+    /// keeps what there is.
     ///
     /// # Errors
     /// All faults, each with the field's path.
     pub fn check(message: v1::Resource) -> Result<(), Vec<FieldError>> {
         let signed = matches!(&message.kind,
             Some(v1::resource::Kind::Secret(secret)) if Secret::has_sign(secret));
+        let bare = matches!(&message.kind,
+            Some(v1::resource::Kind::Component(component)) if component.wasm.is_empty());
         let Err(mut faults) = Self::read(message) else {
             return Ok(());
         };
         // That it is a sign is the only thing wrong with a sign.
-        faults.retain(|fault| !(signed && fault.field == KEY));
+        faults.retain(|fault| !(signed && fault.field == KEY || bare && fault.field == WASM));
         if faults.is_empty() {
             Ok(())
         } else {

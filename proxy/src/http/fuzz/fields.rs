@@ -171,6 +171,7 @@ fn screened(fields: &HeaderMap, options: u8) {
             requests_per_connection: None,
             concurrent_streams: 1,
         },
+        policies: Box::default(),
         request_headers: None,
         response_headers: None,
     };

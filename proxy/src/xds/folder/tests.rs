@@ -108,6 +108,27 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
 }
 
 #[tokio::test]
+async fn a_wasm_file_is_the_component_that_its_bytes_name() {
+    // The SHA-256 of the eight bytes a component begins with.
+    const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+    const DIGEST: &str = "24eaf3439a60c96764c4f2c92a0a81b52bd4fe5d5b91f090184a0f6486b1bf29";
+    let policy = format!("kind: Policy\nname: p\ncomponent: {DIGEST}\n");
+    let folder = folder(&[("p.yaml", &policy)]);
+    fs::write(folder.path().join("any name.wasm"), EMPTY).unwrap();
+    let mut follower = Follower::start(folder.path());
+    let changed = format!("components/{DIGEST} policies/p");
+    assert_eq!(follower.update().await, (1, changed));
+
+    fs::write(folder.path().join("other.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    let refusal = follower.refusal("core module").await;
+    assert!(refusal.contains("other.wasm: components/"), "{refusal}");
+    fs::remove_file(folder.path().join("other.wasm")).unwrap();
+    put(&folder, "p.yaml", &format!("{policy}fail_open: true\n"));
+    assert_eq!(follower.update().await, (2, "policies/p".into()));
+    follower.stop().await;
+}
+
+#[tokio::test]
 async fn an_edit_is_one_update_of_what_changed() {
     let folder = folder(&[("c.yaml", CLUSTER), ("r.yml", &route("a", "/a"))]);
     let mut follower = Follower::start(folder.path());

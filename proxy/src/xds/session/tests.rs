@@ -114,6 +114,8 @@ fn a_stream_begins_with_the_subscriptions_and_what_is_held() {
         said,
         [
             r#"subscribe Secret ["*"] {}"#,
+            r#"subscribe Component ["*"] {}"#,
+            r#"subscribe Policy ["*"] {}"#,
             r#"subscribe Cluster ["*"] {"c": "7"}"#,
             r#"subscribe Endpoints ["*"] {}"#,
             r#"subscribe Listener ["*"] {}"#,
@@ -476,7 +478,7 @@ fn without_the_barrier_each_response_takes_effect_by_itself() {
 
     // A number counted here means nothing to a server.
     let mut next = Talk::start(talk.session.held.clone());
-    assert_eq!(next.said()[5], r#"subscribe Revision ["*"] {}"#);
+    assert_eq!(next.said()[7], r#"subscribe Revision ["*"] {}"#);
 }
 
 #[test]

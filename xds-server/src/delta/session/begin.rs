@@ -50,7 +50,7 @@ impl Session {
         Some(push)
     }
 
-    /// A push that makes before it breaks: secrets, clusters and endpoints, what refers to them,
+    /// A push that makes before it breaks: what others refer to, then what refers to it,
     /// and only then the removals of the former. A kind with nothing to send is up to date as it is.
     pub(super) fn begin_stepwise(&mut self, now_ms: i64) -> Option<Push> {
         let new = &self.snapshot;
@@ -68,7 +68,7 @@ impl Session {
             }
             let mut part =
                 Part::new(kind, delta.all, delta.upserts, answer).and_removed(delta.absent);
-            if matches!(kind, Kind::Secret | Kind::Cluster | Kind::Endpoints) {
+            if !matches!(kind, Kind::Listener | Kind::Route) {
                 last.push(Part::new(kind, false, Vec::new(), false).and_removed(delta.removed));
             } else {
                 part = part.and_removed(delta.removed);

@@ -18,6 +18,7 @@ use crate::delta::{
 use crate::snapshot::Epoch;
 
 mod model;
+mod policies;
 mod secrets;
 
 const C: Kind = Kind::Cluster;

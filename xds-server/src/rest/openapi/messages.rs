@@ -210,6 +210,7 @@ fn of_type(field: &FieldDescriptorProto) -> Value {
                 "pattern": "^([0-9]+(\\.[0-9]+)?(h|m|s|ms|us|ns))+$",
                 "examples": ["250ms", "2s", "1m30s"],
             }),
+            ".google.protobuf.Struct" => json!({"type": "object"}),
             // A nested one goes by its message's name too: `Cluster.Protocol`.
             name => schema(
                 name.trim_start_matches('.')

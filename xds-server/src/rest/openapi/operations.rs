@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         Operation,
+        components::WASM,
         failure::describe as describe_code,
         input::{MAX_AUTHOR, MAX_KEY, MAX_MESSAGE},
         list::{DEFAULT_PAGE, MAX_PAGE},
@@ -71,6 +72,24 @@ pub(super) fn describe(operation: Operation) -> Value {
             .answer("200", "What was done.", "TransactionResponse")
             .header("200", revision_header())
             .errors(&[Code::NotFound, Code::StillReferenced, Code::StaleVersion, Code::StoreUnavailable])
+            .build(),
+        Operation::Upload => Description::new("upload", Some(Kind::Component), "Upload one, named by its bytes")
+            .parameters(write_parameters())
+            .body(vec![WASM], binary())
+            .written("200", Kind::Component)
+            .written("201", Kind::Component)
+            .errors(&[Code::Invalid, Code::TooLarge, Code::UnsupportedMediaType, Code::StoreUnavailable])
+            .build(),
+        Operation::Wasm => Description::new("bytesOf", Some(Kind::Component), "Read the bytes of one")
+            .parameters([
+                path("name", "The component's digest."),
+                header("if-none-match", "Answer 304 if the resource is at one of these versions, entity tags such as `\"42\"`."),
+            ])
+            .content("200", "The bytes.", WASM, binary())
+            .bare("304", "The client has this version.")
+            .header("200", etag())
+            .header("304", etag())
+            .errors(&[Code::NotFound])
             .build(),
         Operation::Transact => transact(),
         Operation::Revisions => Description::new("listRevisions", None, "List the revisions, newest first")
@@ -241,12 +260,17 @@ impl Description {
         self
     }
 
-    fn text(mut self, status: &str, description: &str, media_type: &str) -> Self {
+    fn text(self, status: &str, description: &str, media_type: &str) -> Self {
         let of = if media_type == "application/json" {
             json!({"type": "object"})
         } else {
             json!({"type": "string"})
         };
+        self.content(status, description, media_type, of)
+    }
+
+    /// An answer of one type.
+    fn content(mut self, status: &str, description: &str, media_type: &str, of: Value) -> Self {
         self.responses.insert(
             status.to_owned(),
             json!({"description": description, "content": content(&[media_type], &of)}),
@@ -385,6 +409,11 @@ fn author() -> Value {
             "Who makes the change: 1 to {MAX_AUTHOR} printable characters. Absent: `anonymous`."
         ),
     )
+}
+
+/// Bytes as they are.
+fn binary() -> Value {
+    json!({"type": "string", "format": "binary"})
 }
 
 fn if_match() -> Value {

@@ -10,7 +10,7 @@ use super::{
         Commit, StoreError,
         vault::{self, MasterKey, Vault},
     },
-    Batches, FOLDER, FORMAT, FORMAT_KEY, KEY_KEY, SledStore,
+    Batches, FOLDER, KEY_KEY, SledStore,
 };
 
 /// What became of a store whose key was to be put under another master key.
@@ -48,8 +48,7 @@ impl SledStore {
         Ok(wrapped.map(|wrapped| (vault, wrapped)))
     }
 
-    /// Adds the key to a commit that brings the store its first secret, and the format that says so
-    /// to programs which know of none.
+    /// Adds the key to a commit that brings the store its first secret.
     pub(super) fn keep_key(
         &self,
         commit: &Commit<'_>,
@@ -61,8 +60,6 @@ impl SledStore {
         let secret = commit.records.iter().any(|(id, _)| id.kind == Kind::Secret);
         if secret && !self.trees.meta.contains_key(KEY_KEY)? {
             batches.meta.insert(KEY_KEY, wrapped.as_slice());
-            let format = FORMAT.to_string();
-            batches.meta.insert(FORMAT_KEY, format.as_bytes());
         }
         Ok(())
     }

@@ -34,6 +34,15 @@ pub(super) fn refuse_foreign(dir: &Path) -> std::io::Result<Result<(), StoreErro
     })
 }
 
+/// The format a store says it is of.
+pub(super) fn format(meta: &sled::Tree) -> Result<Option<u64>, StoreError> {
+    Ok(meta.get(FORMAT_KEY)?.and_then(|text| number(&text)))
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
 pub(super) fn check_format(database: &sled::Db, dir: &Path) -> Result<(), StoreError> {
     let foreign = || {
         StoreError::Format(format!(
@@ -56,10 +65,7 @@ pub(super) fn check_format(database: &sled::Db, dir: &Path) -> Result<(), StoreE
         }
         return Ok(());
     };
-    let format: Option<u64> = std::str::from_utf8(&format)
-        .ok()
-        .and_then(|text| text.parse().ok());
-    match format {
+    match number(&format) {
         Some(FIRST_FORMAT..=FORMAT) => Ok(()),
         Some(newer) if newer > FORMAT => Err(StoreError::Format(format!(
             "the data in {} was written by a newer fleetway-xds (format {newer}, this one reads {FORMAT}): start that version",

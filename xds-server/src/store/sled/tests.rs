@@ -73,6 +73,7 @@ fn commit(
         // As if the server had been started before each but the second.
         epoch: (revision.number != 2).then_some(epoch),
         receipt,
+        idle: &[],
         oldest_kept: 1,
     })
 }
@@ -179,6 +180,7 @@ fn commit_keeping(store: &SledStore, number: u64, changes: usize, keep: u64) {
             records: &[],
             epoch: None,
             receipt: None,
+            idle: &[],
             oldest_kept: (number + 1).saturating_sub(keep),
         })
         .unwrap();
@@ -227,14 +229,14 @@ fn a_log_that_is_to_keep_much_less_shrinks_a_few_revisions_at_a_time() {
 fn a_directory_written_by_a_newer_program_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = SledStore::open(dir.path(), None).unwrap();
-    store.trees.meta.insert(FORMAT_KEY, b"3").unwrap();
+    store.trees.meta.insert(FORMAT_KEY, b"4").unwrap();
     store.trees.meta.flush().unwrap();
     drop(store);
     let error = SledStore::open(dir.path(), None).unwrap_err();
     assert!(matches!(error, StoreError::Format(_)), "{error}");
     assert!(
         error.to_string().ends_with(
-            "was written by a newer fleetway-xds (format 3, this one reads 2): start that version"
+            "was written by a newer fleetway-xds (format 4, this one reads 3): start that version"
         ),
         "{error}"
     );

@@ -1,6 +1,6 @@
 //! The trees, what one transaction writes to them, and the forms of keys and numbers in them.
 
-use fleetway_api::Id;
+use fleetway_api::{Id, Name};
 use prost::Message;
 use sled::{
     Batch, IVec, Tree,
@@ -26,6 +26,7 @@ pub(super) struct Trees {
     pub(super) changes: Tree,
     pub(super) receipts: Tree,
     pub(super) receipt_times: Tree,
+    pub(super) idle: Tree,
 }
 
 /// What is written to each tree, in one transaction.
@@ -38,6 +39,7 @@ pub(super) struct Batches {
     pub(super) changes: Batch,
     pub(super) receipts: Batch,
     pub(super) receipt_times: Batch,
+    pub(super) idle: Batch,
     pub(super) bytes: usize,
 }
 
@@ -51,6 +53,7 @@ impl Trees {
             changes: database.open_tree("changes")?,
             receipts: database.open_tree("receipts")?,
             receipt_times: database.open_tree("receipt_times")?,
+            idle: database.open_tree("idle")?,
         })
     }
 
@@ -64,9 +67,10 @@ impl Trees {
             &self.changes,
             &self.receipts,
             &self.receipt_times,
+            &self.idle,
         );
         let done = trees.transaction(
-            |(meta, epochs, resources, revisions, changes, receipts, receipt_times)| {
+            |(meta, epochs, resources, revisions, changes, receipts, receipt_times, idle)| {
                 if let Some(expected) = expected {
                     check_revision(meta, expected)?;
                 }
@@ -77,6 +81,7 @@ impl Trees {
                 changes.apply_batch(&batches.changes)?;
                 receipts.apply_batch(&batches.receipts)?;
                 receipt_times.apply_batch(&batches.receipt_times)?;
+                idle.apply_batch(&batches.idle)?;
                 Ok(())
             },
         );
@@ -162,6 +167,14 @@ pub(super) fn read_epoch((first, id): &(IVec, IVec)) -> Result<Epoch, StoreError
         }),
         _ => Err(damaged("no usable epoch")),
     }
+}
+
+pub(super) fn read_idle((name, since): &(IVec, IVec)) -> Result<(Name, i64), StoreError> {
+    let name = std::str::from_utf8(name).ok();
+    let name = name.and_then(|name| Name::new(name).ok());
+    let since = since.as_ref().try_into().map(i64::from_be_bytes).ok();
+    name.zip(since)
+        .ok_or_else(|| damaged("no usable time of a component"))
 }
 
 pub(super) fn decode<T: Message + Default>(bytes: &[u8]) -> Result<T, StoreError> {

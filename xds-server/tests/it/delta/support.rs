@@ -119,6 +119,8 @@ fn id(resource: &v1::Resource) -> Id {
         v1::resource::Kind::Cluster(cluster) => (Kind::Cluster, &cluster.name),
         v1::resource::Kind::Endpoints(endpoints) => (Kind::Endpoints, &endpoints.name),
         v1::resource::Kind::Secret(secret) => (Kind::Secret, &secret.name),
+        v1::resource::Kind::Component(component) => (Kind::Component, &component.name),
+        v1::resource::Kind::Policy(policy) => (Kind::Policy, &policy.name),
         v1::resource::Kind::Listener(listener) => (Kind::Listener, &listener.name),
         v1::resource::Kind::Route(route) => (Kind::Route, &route.name),
     };

@@ -204,6 +204,8 @@ fn documents(items: &[Value], output: &mut Output) -> anyhow::Result<()> {
             .collect();
         let [one, two] = match kind {
             Kind::Secret => ["WHAT", "EXPIRES"],
+            Kind::Component => ["BYTES", "STAGES"],
+            Kind::Policy => ["COMPONENT", "BODY"],
             Kind::Listener => ["ADDRESS", "PROTOCOL"],
             Kind::Cluster | Kind::Endpoints => ["ENDPOINTS", "LABELS"],
             Kind::Route => ["MATCH", "ACTION"],
@@ -218,6 +220,18 @@ fn documents(items: &[Value], output: &mut Output) -> anyhow::Result<()> {
 fn columns(kind: Kind, item: &Value) -> [String; 2] {
     match kind {
         Kind::Secret => secret(item),
+        Kind::Component => {
+            let size = item.pointer("/facts/size").and_then(Value::as_u64);
+            let stages = list(item, "/facts/stages").iter();
+            let stages: Vec<&str> = stages.filter_map(Value::as_str).collect();
+            [size.unwrap_or_default().to_string(), stages.join(",")]
+        }
+        Kind::Policy => {
+            let digest = text(item, "/component");
+            let body = item.get("body").and_then(Value::as_str);
+            let short = digest.get(..12).unwrap_or_default();
+            [short.to_owned(), body.unwrap_or("NONE").to_owned()]
+        }
         Kind::Listener => {
             let protocol = item.get("http").map_or("", |_| "http");
             [text(item, "/address"), protocol.to_owned()]
@@ -327,7 +341,10 @@ fn matching(item: &Value) -> String {
         }
         None => parts.push("/*".to_owned()),
     }
-    let more = list(item, "/match/headers").len() + list(item, "/match/query").len();
+    let tags = item.pointer("/match/tags").and_then(Value::as_object);
+    let more = list(item, "/match/headers").len()
+        + list(item, "/match/query").len()
+        + tags.map_or(0, serde_json::Map::len);
     if more > 0 {
         parts.push(format!("+{more}"));
     }
