@@ -1,5 +1,5 @@
 # Each target is a thin name for one command.
-.PHONY: run test lint fuzz bench bench-peers instructions soak clean
+.PHONY: run test lint policies fuzz bench bench-peers instructions soak clean
 
 # The whole of it on loopback, with real requests through it. Ctrl-C stops it.
 run:
@@ -14,6 +14,11 @@ lint:
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --all-features
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is not installed: dependencies are not checked"; fi
+
+# The sample policies into testdata/policies, for WebAssembly; and their tests, which need none of it.
+policies:
+	cargo test --locked --manifest-path policies/samples/Cargo.toml
+	policies/build.sh
 
 # Each parser on inputs made up for it, for FUZZ_SECONDS each; needs cargo-fuzz and a C++ compiler.
 fuzz:

@@ -19,16 +19,26 @@ pub fn fault(path: impl Into<String>, message: impl Into<String>) -> Fault {
     }
 }
 
+/// So that `?` takes one where several could be.
+impl From<Fault> for Vec<Fault> {
+    fn from(fault: Fault) -> Self {
+        vec![fault]
+    }
+}
+
 /// Makes a policy from its configuration as JSON.
 pub(crate) fn build<P: Policy>(json: &str) -> Result<P, Vec<Fault>> {
-    P::new(read(json).map_err(|fault| vec![fault])?)
+    P::new(read(json)?)
 }
 
 /// Reads JSON into a type; what does not fit it is a fault that says where.
 fn read<T: DeserializeOwned>(json: &str) -> Result<T, Fault> {
     // A list would do for a structure, its fields in their order.
     if json.trim_start().starts_with('[') {
-        return Err(fault("", "a list is no configuration: write an object, such as `{}`"));
+        return Err(fault(
+            "",
+            "a list is no configuration: write an object, such as `{}`",
+        ));
     }
     let mut parser = serde_json::Deserializer::from_str(json);
     let value = serde_path_to_error::deserialize(&mut parser)

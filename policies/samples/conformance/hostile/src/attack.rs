@@ -90,7 +90,9 @@ impl Attack {
             Self::ManyHeaders => {
                 let headers = headers();
                 for i in 0..MANY {
-                    headers.as_ref().map(|h| h.append(&format!("x-many-{i}"), "x"));
+                    headers
+                        .as_ref()
+                        .map(|h| h.append(&format!("x-many-{i}"), "x"));
                 }
             }
             Self::GiantHeader => {
@@ -186,7 +188,9 @@ pub fn giant_answer() -> LocalResponse {
 
 /// An answer with a hundred thousand header fields.
 pub fn many_headers_answer() -> LocalResponse {
-    (0..MANY / 10).fold(respond(200, ""), |answer, i| answer.header(format!("x-many-{i}"), "x"))
+    (0..MANY / 10).fold(respond(200, ""), |answer, i| {
+        answer.header(format!("x-many-{i}"), "x")
+    })
 }
 
 fn spin() -> ! {

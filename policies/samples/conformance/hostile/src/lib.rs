@@ -32,7 +32,9 @@ impl Policy for Hostile {
 
     fn new(config: Config) -> Result<Self, Vec<Fault>> {
         if let Some(attack) = config.validate {
-            attack.run(&|| None).map_err(|error| vec![fault("/validate", error.to_string())])?;
+            attack
+                .run(&|| None)
+                .map_err(|error| vec![fault("/validate", error.to_string())])?;
         }
         Ok(Self(config))
     }

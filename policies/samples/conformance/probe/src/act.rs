@@ -16,7 +16,11 @@ pub enum Place<'a> {
     /// Before a route is chosen.
     PreRoute { request: &'a Request<'a> },
     /// Before the request is sent.
-    PreUpstream { request: &'a Request<'a>, upstream: &'a Upstream<'a>, body: Option<Buffer<'a>> },
+    PreUpstream {
+        request: &'a Request<'a>,
+        upstream: &'a Upstream<'a>,
+        body: Option<Buffer<'a>>,
+    },
     /// Once there is a response.
     PostResponse {
         request: &'a Request<'a>,
@@ -81,7 +85,11 @@ pub struct Acting<'a> {
 impl<'a> Acting<'a> {
     /// Of a stage, the instance's so-manieth.
     pub fn new(place: Place<'a>, calls: u32) -> Self {
-        Self { place, calls, results: Vec::new() }
+        Self {
+            place,
+            calls,
+            results: Vec::new(),
+        }
     }
 
     /// Does these. Behind one that ends the stage none is done.
@@ -111,14 +119,22 @@ impl<'a> Acting<'a> {
                 };
                 return self.run(&serde_json::from_str::<Vec<Action>>(&json)?);
             }
-            Action::Reroute { route, cluster, tags } => {
+            Action::Reroute {
+                route,
+                cluster,
+                tags,
+            } => {
                 return Ok(Some(End::Reroute(RoutingHint {
                     route: route.clone(),
                     cluster: cluster.clone(),
                     tags: tags.clone(),
                 })));
             }
-            Action::Respond { status, headers, body } => {
+            Action::Respond {
+                status,
+                headers,
+                body,
+            } => {
                 let answer = headers
                     .iter()
                     .fold(respond(*status, body.as_str()), |answer, (name, value)| {
@@ -209,7 +225,9 @@ impl<'a> Acting<'a> {
     }
 
     fn fields(&self, of: Of, act: impl FnOnce(Headers) -> Value) -> Value {
-        self.place.fields(of).map_or(json!("nothing to act on"), act)
+        self.place
+            .fields(of)
+            .map_or(json!("nothing to act on"), act)
     }
 
     fn body(&self, act: impl FnOnce(Buffer) -> Value) -> Value {
@@ -285,5 +303,8 @@ fn stored(of: Result<u64, key_value::SetError>) -> Value {
 }
 
 fn borrowed(pairs: &Pairs) -> Vec<(&str, &str)> {
-    pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
 }

@@ -41,24 +41,61 @@ pub enum Action {
     /// Says everything the stage sees, as JSON.
     Report { to: To },
     /// Does these where a header of the request has this value, or is there at all.
-    When { header: String, #[serde(default)] is: Option<String>, then: Vec<Action> },
+    When {
+        header: String,
+        #[serde(default)]
+        is: Option<String>,
+        then: Vec<Action>,
+    },
     /// Does the actions in a header of the request, as a JSON list.
     FromHeader { name: String },
 
     /// One value in place of all.
-    SetHeader { name: String, value: String, #[serde(default)] of: Of },
+    SetHeader {
+        name: String,
+        value: String,
+        #[serde(default)]
+        of: Of,
+    },
     /// Several values in place of all.
-    SetAllHeader { name: String, values: Vec<String>, #[serde(default)] of: Of },
+    SetAllHeader {
+        name: String,
+        values: Vec<String>,
+        #[serde(default)]
+        of: Of,
+    },
     /// One value more.
-    AppendHeader { name: String, value: String, #[serde(default)] of: Of },
+    AppendHeader {
+        name: String,
+        value: String,
+        #[serde(default)]
+        of: Of,
+    },
     /// No value any more.
-    DeleteHeader { name: String, #[serde(default)] of: Of },
+    DeleteHeader {
+        name: String,
+        #[serde(default)]
+        of: Of,
+    },
     /// Gives the first value.
-    GetHeader { name: String, #[serde(default)] of: Of },
+    GetHeader {
+        name: String,
+        #[serde(default)]
+        of: Of,
+    },
     /// Gives all values.
-    GetAllHeader { name: String, #[serde(default)] of: Of },
+    GetAllHeader {
+        name: String,
+        #[serde(default)]
+        of: Of,
+    },
     /// Sets a value that is these bytes.
-    SetHeaderBytes { name: String, value: Vec<u8>, #[serde(default)] of: Of },
+    SetHeaderBytes {
+        name: String,
+        value: Vec<u8>,
+        #[serde(default)]
+        of: Of,
+    },
 
     /// Another method.
     SetMethod { method: String },
@@ -109,7 +146,12 @@ pub enum Action {
     /// Gives a shared value with its version.
     KeyValueGet { key: String },
     /// Stores a shared value.
-    KeyValueSet { key: String, value: String, #[serde(default)] ttl: Option<u64> },
+    KeyValueSet {
+        key: String,
+        value: String,
+        #[serde(default)]
+        ttl: Option<u64>,
+    },
     /// Stores a shared value over this version of it.
     KeyValueCompareAndSet {
         key: String,
@@ -126,11 +168,26 @@ pub enum Action {
     /// Adds to the access log.
     Annotate { key: String, value: String },
     /// Adds to a counter.
-    Increment { name: String, #[serde(default)] labels: Pairs, by: u64 },
+    Increment {
+        name: String,
+        #[serde(default)]
+        labels: Pairs,
+        by: u64,
+    },
     /// Sets a gauge.
-    Gauge { name: String, #[serde(default)] labels: Pairs, value: f64 },
+    Gauge {
+        name: String,
+        #[serde(default)]
+        labels: Pairs,
+        value: f64,
+    },
     /// Observes a value.
-    Observe { name: String, #[serde(default)] labels: Pairs, value: f64 },
+    Observe {
+        name: String,
+        #[serde(default)]
+        labels: Pairs,
+        value: f64,
+    },
     /// Gives so many random bytes, in hexadecimal.
     Random { length: u32 },
     /// Gives the time, in nanoseconds since 1970, and that of the monotonic clock.

@@ -32,7 +32,11 @@ pub fn transform(
     body: BodyReader,
     mut out: BodyWriter,
 ) -> Result<(), Error> {
-    let mut reader = Reader { body, chunks: 0, bytes: 0 };
+    let mut reader = Reader {
+        body,
+        chunks: 0,
+        bytes: 0,
+    };
     for action in actions {
         match action {
             BodyAction::Pass {} => {

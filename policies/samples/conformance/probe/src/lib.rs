@@ -10,8 +10,8 @@
 use fleetway_policy::prelude::*;
 use serde::Deserialize;
 
-mod action;
 mod act;
+mod action;
 mod bodies;
 mod report;
 
@@ -55,16 +55,19 @@ impl Policy for Probe {
 }
 
 impl Probe {
-    fn act(&mut self, actions: &[Action], place: Place) -> Result<Option<End>, Error> {
+    /// A stage of this instance, with what it is given.
+    fn at<'a>(&mut self, place: Place<'a>) -> Acting<'a> {
         self.calls += 1;
-        Acting::new(place, self.calls).run(actions)
+        Acting::new(place, self.calls)
     }
 }
 
 impl PreRoute for Probe {
     fn pre_route(&mut self, request: &Request) -> Result<Decision, Error> {
-        let actions = std::mem::take(&mut self.config.pre_route);
-        decision(self.act(&actions, Place::PreRoute { request })?)
+        decision(
+            self.at(Place::PreRoute { request })
+                .run(&self.config.pre_route)?,
+        )
     }
 }
 
@@ -75,8 +78,12 @@ impl PreUpstream for Probe {
         upstream: &Upstream,
         body: Option<Buffer>,
     ) -> Result<Decision, Error> {
-        let actions = std::mem::take(&mut self.config.pre_upstream);
-        decision(self.act(&actions, Place::PreUpstream { request, upstream, body })?)
+        let place = Place::PreUpstream {
+            request,
+            upstream,
+            body,
+        };
+        decision(self.at(place).run(&self.config.pre_upstream)?)
     }
 }
 
@@ -88,8 +95,13 @@ impl PostResponse for Probe {
         exchange: &Exchange,
         body: Option<Buffer>,
     ) -> Result<Outcome, Error> {
-        let actions = std::mem::take(&mut self.config.post_response);
-        match self.act(&actions, Place::PostResponse { request, response, exchange, body })? {
+        let place = Place::PostResponse {
+            request,
+            response,
+            exchange,
+            body,
+        };
+        match self.at(place).run(&self.config.post_response)? {
             None => Ok(Outcome::Continue),
             Some(End::Respond(response)) => Ok(response.into()),
             Some(End::Reroute(_)) => Err(Error::new("a response cannot be routed")),
@@ -122,3 +134,6 @@ fn decision(end: Option<End>) -> Result<Decision, Error> {
 fleetway_policy::export!(
     Probe: pre_route, pre_upstream, post_response, request_body, response_body
 );
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,9 @@ pub fn of(place: &Place, calls: u32, results: &[Value]) -> Value {
         Place::PreUpstream { upstream, .. } => {
             add("upstream", upstream_of(upstream));
         }
-        Place::PostResponse { response, exchange, .. } => {
+        Place::PostResponse {
+            response, exchange, ..
+        } => {
             add(
                 "response",
                 json!({ "status": response.status(), "headers": headers(&response.headers()) }),
