@@ -14,7 +14,7 @@ pub trait Instance: Policy {
 /// Makes a component of a policy that takes part in the stages named: any of `pre_route`,
 /// `pre_upstream`, `post_response`, `request_body` and `response_body`.
 ///
-/// A crate has one, and is of type `cdylib` (and `rlib`, to be tested).
+/// A crate has one, and is of type `cdylib`.
 #[macro_export]
 macro_rules! export {
     ($policy:ident: $($stage:ident),+ $(,)?) => {

@@ -170,9 +170,12 @@ pub fn body(
             body.chunk();
             spin()
         }
-        Some(BodyAttack::WriteWithoutEnd) => loop {
-            out.write_all(&[b'x'; 64 << 10])?;
-        },
+        Some(BodyAttack::WriteWithoutEnd) => {
+            let block = vec![b'x'; 64 << 10];
+            loop {
+                out.write_all(&block)?;
+            }
+        }
         Some(BodyAttack::WriteBytes) => loop {
             out.write_all(b"x")?;
         },
