@@ -64,7 +64,10 @@ fn bodies_are_changed_as_they_pass() {
     .unwrap();
     let out = testing::transform(["a", "b", "c"], |body, out| probe.response_body(body, out));
     let out = String::from_utf8(out.unwrap()).unwrap();
-    assert!(out.starts_with(r#"<aBC{"bytes":3,"calls":1,"chunks":3,"#), "{out}");
+    assert!(
+        out.starts_with(r#"<aBC{"bytes":3,"calls":1,"chunks":3,"#),
+        "{out}"
+    );
 }
 
 #[test]
