@@ -101,7 +101,12 @@ fn snapshot(routes: usize) -> Snapshot {
     changes.extend((0..10).map(|index| put(Kind::Cluster, &cluster(index))));
     changes.extend((0..routes).map(|index| put(Kind::Route, &route(index, 1))));
     Snapshot::default()
-        .next(update(&Resources::default(), changes), 0, WORKERS)
+        .next(
+            update(&Resources::default(), changes),
+            Default::default(),
+            0,
+            WORKERS,
+        )
         .unwrap()
 }
 
@@ -115,7 +120,9 @@ fn one_route_changed(bencher: Bencher<'_, '_>, routes: usize) {
         let bytes = route(routes / 2, round);
         let before = live.load();
         let update = update(&before.resources, vec![put(Kind::Route, &bytes)]);
-        live.swap(Arc::new(before.next(update, 0, WORKERS).unwrap()));
+        live.swap(Arc::new(
+            before.next(update, Default::default(), 0, WORKERS).unwrap(),
+        ));
     });
 }
 

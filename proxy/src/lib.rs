@@ -18,6 +18,7 @@ pub mod http;
 pub mod http1;
 pub mod listener;
 pub mod overload;
+pub mod policy;
 pub mod proxy_protocol;
 pub mod relay;
 pub mod route;

@@ -128,7 +128,10 @@ impl Apply for Arc<Runtime> {
         let mut sockets = self.sockets.lock().await;
         let workers = self.workers.len();
         let changed = update.changed.clone();
-        let next = Arc::new(self.live.load().next(update, now_ms(), workers)?);
+        let before = self.live.load();
+        // What takes long is done before anything else.
+        let policies = before.policies.prepare(&update.resources, &changed).await?;
+        let next = Arc::new(before.next(update, policies, now_ms(), workers)?);
         // Bound before the swap: what cannot be bound refuses the whole configuration.
         let plan = sockets.plan(&next, workers)?;
         let removed: Vec<Name> = gone(&next, &changed).cloned().collect();

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// From the outside in: a module uses only those after it.
-const ORDER: [&str; 22] = [
+const ORDER: [&str; 23] = [
     "app",
     "admin",
     "handover",
@@ -13,6 +13,7 @@ const ORDER: [&str; 22] = [
     "connection",
     "http",
     "snapshot",
+    "policy",
     "route",
     "access_log",
     "upstream",

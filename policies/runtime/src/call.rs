@@ -312,7 +312,11 @@ fn decision(called: wasmtime::Result<types::Decision>) -> Result<Decision, Failu
         types::Decision::Reroute(hint) => Ok(Decision::Reroute(Hint {
             route: hint.route,
             cluster: hint.cluster,
-            tags: hint.tags,
+            tags: hint
+                .tags
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
         })),
         types::Decision::Respond(answer) => answer_of(answer).map(Decision::Respond),
     }

@@ -72,6 +72,9 @@ pub enum Failure {
     /// There was no room for another call.
     #[error("too many calls of policies at once")]
     Busy,
+    /// A body is larger than it takes.
+    #[error("the body is larger than its max_body")]
+    Body,
     /// It gave an answer that is none.
     #[error("its answer is none: {0}")]
     Answer(String),
@@ -79,8 +82,8 @@ pub enum Failure {
 
 impl Failure {
     /// Each cause, as [`Failure::cause`] tells it.
-    pub const CAUSES: [&'static str; 7] = [
-        "timeout", "fuel", "memory", "misuse", "trap", "busy", "answer",
+    pub const CAUSES: [&'static str; 8] = [
+        "timeout", "fuel", "memory", "misuse", "trap", "busy", "answer", "body",
     ];
 
     /// Its place in [`Failure::CAUSES`].
@@ -94,6 +97,7 @@ impl Failure {
             Self::Trap(_) => 4,
             Self::Busy => 5,
             Self::Answer(_) => 6,
+            Self::Body => 7,
         }
     }
 

@@ -74,7 +74,7 @@ pub struct Hint {
     /// The cluster it is to go to, by name.
     pub cluster: Option<String>,
     /// Tags that routes can match on.
-    pub tags: Vec<(String, String)>,
+    pub tags: Vec<(Box<str>, Box<str>)>,
 }
 
 impl Hint {

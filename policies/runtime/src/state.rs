@@ -16,6 +16,8 @@ use crate::{
 
 /// The most table elements of all instances of a call.
 const TABLE_ELEMENTS: usize = 200_000;
+/// The most handles it can keep.
+const HANDLES: u32 = 10_000;
 /// The most a call can annotate.
 pub(crate) const ANNOTATIONS: usize = 16;
 
@@ -89,6 +91,8 @@ pub(crate) struct State {
     /// The memory its instance has, in bytes.
     memory: usize,
     tables: usize,
+    /// The handles it has been given and not dropped.
+    handles: u32,
     /// The ticks it has run for since it last waited for somebody else.
     ticks: u32,
 }
@@ -106,6 +110,7 @@ impl State {
             trailers: None,
             memory: 0,
             tables: 0,
+            handles: 0,
             ticks: 0,
         }
     }
@@ -119,6 +124,20 @@ impl State {
         }
         self.unit.program.runtime.ticker.need();
         Ok(UpdateDeadline::Yield(1))
+    }
+
+    /// It is given one more handle of fields.
+    pub(crate) fn take_handle(&mut self) -> wasmtime::Result<()> {
+        self.handles += 1;
+        if self.handles > HANDLES {
+            return Err(Failure::Misuse("it keeps more than 10,000 handles".into()).into());
+        }
+        Ok(())
+    }
+
+    /// It has dropped one.
+    pub(crate) fn drop_handle(&mut self) {
+        self.handles = self.handles.saturating_sub(1);
     }
 
     /// It has waited for somebody else, and begins anew.

@@ -50,6 +50,22 @@ impl Line {
         self.0.push(b'"');
     }
 
+    /// Texts by their names.
+    pub fn map<'v>(
+        &mut self,
+        name: &'static str,
+        entries: impl Iterator<Item = (String, &'v str)>,
+    ) {
+        self.0.extend_from_slice(name.as_bytes());
+        for (place, (name, value)) in entries.enumerate() {
+            self.0.push(if place == 0 { b'{' } else { b',' });
+            put_string(&mut self.0, name.as_bytes());
+            self.0.push(b':');
+            put_string(&mut self.0, value.as_bytes());
+        }
+        self.0.push(b'}');
+    }
+
     /// A number.
     pub fn number(&mut self, name: &'static str, value: u64) {
         self.0.extend_from_slice(name.as_bytes());

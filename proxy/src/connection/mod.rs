@@ -150,6 +150,7 @@ async fn stages(
                     destination,
                     tls,
                     logged: OnceCell::new(),
+                    client: OnceCell::new(),
                     own: OnceCell::new(),
                 })
             };

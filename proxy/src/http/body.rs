@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::Failure;
 use super::headers::remove_hop_by_hop;
+use super::policies::{Held, Policed, Transformed};
 use super::record::Record;
 use super::rules::TrailerRules;
 use super::screen::screen_trailers;
@@ -34,6 +35,10 @@ pub enum Downstream {
     Http1(http1::RequestBody),
     /// Over HTTP/2.
     Http2(Incoming),
+    /// Read as a whole.
+    Held(Box<Held>),
+    /// Through a policy.
+    Transformed(Box<Transformed>),
 }
 
 /// Where interim responses go: to clients of HTTP/1.1. hyper cannot send them over HTTP/2.
@@ -57,7 +62,16 @@ impl Downstream {
         match self {
             Self::Http1(body) => ToClient(Some(body.interim())),
             Self::Http2(_) => ToClient(None),
+            Self::Held(held) => held.interim(),
+            Self::Transformed(transformed) => transformed.source.interim(),
         }
+    }
+}
+
+impl ToClient {
+    /// To nobody.
+    pub(super) const fn nobody() -> Self {
+        Self(None)
     }
 }
 
@@ -79,6 +93,20 @@ pub enum BodyError {
     /// A clock of the route ran out.
     #[error("the route's time-out ran out")]
     Timeout(Expired),
+    /// A policy failed while it passed.
+    #[error("a policy failed")]
+    Policy,
+}
+
+impl BodyError {
+    /// As the access log has it.
+    pub(super) const fn cause(&self) -> &'static str {
+        match self {
+            Self::Timeout(expired) => expired.cause(),
+            Self::Policy => "policy_failure",
+            _ => "upstream_reset",
+        }
+    }
 }
 
 impl Body for Downstream {
@@ -92,6 +120,11 @@ impl Body for Downstream {
         match self.get_mut() {
             Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http1),
             Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Http2),
+            Self::Held(held) => Poll::Ready(held.next().map(Ok)),
+            Self::Transformed(body) => {
+                let Transformed { source, through } = &mut **body;
+                through.poll_frame(Pin::new(source), cx)
+            }
         }
     }
 
@@ -99,6 +132,8 @@ impl Body for Downstream {
         match self {
             Self::Http1(body) => body.is_end_stream(),
             Self::Http2(body) => body.is_end_stream(),
+            Self::Held(held) => held.is_end(),
+            Self::Transformed(body) => body.through.is_end(),
         }
     }
 
@@ -106,6 +141,8 @@ impl Body for Downstream {
         match self {
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.size_hint(),
+            Self::Held(held) => held.size_hint(),
+            Self::Transformed(_) => SizeHint::default(),
         }
     }
 }
@@ -227,6 +264,8 @@ pub enum ResponseBody {
     Tunnel(Box<Tunnel>),
     /// Made here, and taken down in the access log once it has ended.
     Recorded(Box<Recorded>),
+    /// Under policies.
+    Policed(Box<Policed>),
 }
 
 /// A body made here that is taken down.
@@ -341,6 +380,10 @@ impl ResponseBody {
                 tunnel.record = Some(record);
                 Self::Tunnel(tunnel)
             }
+            Self::Policed(mut policed) => {
+                policed.record(record);
+                Self::Policed(policed)
+            }
             // Its end is here.
             other => other,
         }
@@ -352,14 +395,20 @@ impl ResponseBody {
         match self {
             Self::Full(bytes) => bytes.is_some(),
             Self::Recorded(recorded) => recorded.bytes.is_some(),
-            Self::Forwarded(_) | Self::Tunnel(_) => false,
+            Self::Forwarded(_) | Self::Tunnel(_) | Self::Policed(_) => false,
         }
     }
 
     /// Has its clocks heeded though the client may not read. What was made here has none.
     pub fn watched_by(&self, overdue: &Overdue) {
-        if let Self::Forwarded(forwarded) = self {
-            overdue.watch(&forwarded.watchdog);
+        match self {
+            Self::Forwarded(forwarded) => overdue.watch(&forwarded.watchdog),
+            Self::Policed(policed) => {
+                if let Some(source) = policed.source() {
+                    source.watched_by(overdue);
+                }
+            }
+            Self::Full(_) | Self::Tunnel(_) | Self::Recorded(_) => {}
         }
     }
 }
@@ -376,6 +425,7 @@ impl Body for ResponseBody {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Tunnel(_) => Poll::Ready(None),
             Self::Forwarded(forwarded) => forwarded.poll_frame(cx),
+            Self::Policed(policed) => policed.poll_frame(cx),
             Self::Recorded(recorded) => {
                 recorded.whole = true;
                 let bytes = recorded.bytes.take();
@@ -390,6 +440,7 @@ impl Body for ResponseBody {
             Self::Full(bytes) => bytes.is_none(),
             Self::Tunnel(_) => true,
             Self::Forwarded(forwarded) => forwarded.body.is_end_stream(),
+            Self::Policed(policed) => policed.is_end(),
             Self::Recorded(recorded) => recorded.bytes.is_none(),
         }
     }
@@ -407,6 +458,7 @@ impl Body for ResponseBody {
             ),
             Self::Tunnel(_) => SizeHint::with_exact(0),
             Self::Forwarded(forwarded) => forwarded.body.size_hint(),
+            Self::Policed(policed) => policed.size_hint(),
         }
     }
 }

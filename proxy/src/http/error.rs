@@ -45,9 +45,29 @@ pub enum Failure {
     /// A clock of the route ran out.
     #[error("upstream request timeout")]
     Timeout(Expired),
+    /// A policy failed, and says what is to be answered then.
+    #[error("{}", body.as_deref().unwrap_or("a policy failed"))]
+    Policy {
+        /// The status.
+        status: StatusCode,
+        /// What the client is told, if not the proxy's own words.
+        body: Option<Box<str>>,
+    },
+    /// A policy sends the request to a route that is not there.
+    #[error("a policy chose a route that is not there")]
+    NoSuchRoute,
+    /// A policy sends the request to a cluster that is not there.
+    #[error("a policy chose a cluster that is not there")]
+    NoSuchCluster,
 }
 
 impl Failure {
+    /// A policy failed that says nothing of what is to be answered.
+    pub(super) const POLICY: Self = Self::Policy {
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        body: None,
+    };
+
     /// The status the client gets.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
@@ -67,6 +87,8 @@ impl Failure {
                 StatusCode::GATEWAY_TIMEOUT
             }
             Self::NoTunnel | Self::Upstream(_) => StatusCode::BAD_GATEWAY,
+            Self::NoSuchRoute | Self::NoSuchCluster => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Policy { status, .. } => *status,
         }
     }
 
@@ -85,6 +107,8 @@ impl Failure {
             Self::NoEndpoint => "no_endpoint",
             Self::NoTunnel => "upstream_no_upgrade",
             Self::Timeout(expired) => expired.cause(),
+            Self::Policy { .. } => "policy_failure",
+            Self::NoSuchRoute | Self::NoSuchCluster => "policy_route",
             Self::Upstream(error) => match error {
                 UpstreamError::Connect(..) => "upstream_connect_failure",
                 UpstreamError::ConnectTimeout(_) => "upstream_connect_timeout",
@@ -117,7 +141,14 @@ impl Failure {
     /// The response the client gets.
     #[must_use]
     pub fn response(&self) -> Response<ResponseBody> {
-        let mut response = Response::new(ResponseBody::full(Bytes::from(self.text() + "\n")));
+        let text = match self {
+            // To the letter.
+            Self::Policy {
+                body: Some(body), ..
+            } => body.to_string(),
+            other => other.text() + "\n",
+        };
+        let mut response = Response::new(ResponseBody::full(Bytes::from(text)));
         *response.status_mut() = self.status();
         response.headers_mut().insert(
             header::CONTENT_TYPE,

@@ -8,14 +8,16 @@ use std::{
 };
 
 use fleetway_api::{Action, DirectResponse, Redirect, Route};
-use http::{Method, Request, Response, header};
+use fleetway_policy_runtime::Client;
+use http::{HeaderValue, Method, Request, Response, header};
 
 use super::{
     Downstream, Failure, Record, ResponseBody, connect, forward, grpc, headers,
     local::{Entrance, Local, View},
+    policies::{Overrides, Passage, Way},
     rules::Rules,
     screen::screen,
-    target::Target,
+    target::{Head, Target},
     tunnel::ToTunnel,
 };
 use crate::{
@@ -42,6 +44,8 @@ pub struct Connection {
     pub tls: Option<Box<TlsFacts>>,
     /// What the lines of its requests in the access log begin with, once there is one.
     pub logged: OnceCell<Box<[u8]>>,
+    /// What policies are told of it, once there is one.
+    pub client: OnceCell<Arc<Client>>,
     /// Connections to clusters that are told of clients: these are for this one alone.
     pub own: OnceCell<Rc<Pool>>,
 }
@@ -86,72 +90,140 @@ pub async fn exchange(
     let mut record = Record::begin(connection, &view, &request, &id);
     let head = request.method() == Method::HEAD;
     let to_tunnel = request.extensions_mut().remove::<ToTunnel>().is_some();
-    let grpc = !to_tunnel && grpc::is_call(&request);
+    let own = Own {
+        connection,
+        view: &view,
+        grpc: !to_tunnel && grpc::is_call(&request),
+        id,
+    };
     let screened = match &view.listener.protocol {
         _ if connection.local.overload.sheds_requests() => Err(Failure::Overloaded),
-        Protocol::Http(rules) => screen(&mut request, rules),
+        Protocol::Http(rules) => screen(&mut request, rules).map(|()| rules),
         // Requests come in where HTTP is spoken.
         _ => Err(Failure::NoRoute),
     };
-    let taken = screened.and_then(|()| choose(&view, &request));
-    let route = taken.as_ref().ok().map(|bound| bound.route());
-    let answered = match taken {
-        Ok(bound) => answer(connection, &view, bound, request, &mut record).await,
-        Err(failure) => Err(failure),
+    let mut passage = None;
+    let (bound, answered) = match screened {
+        Err(failure) => (None, Err(failure)),
+        Ok(http) => match plain(&view, &request) {
+            Some(Ok(bound)) => {
+                let answered = act(connection, &view, bound, request, &mut record, None).await;
+                (Some(bound.clone()), answered)
+            }
+            Some(Err(failure)) => (None, Err(failure)),
+            None => {
+                let passage =
+                    passage.insert(Passage::of(connection, &view, http, &own.id, &request));
+                let mut way = Way {
+                    connection,
+                    view: &view,
+                    passage,
+                    bound: None,
+                };
+                // Boxed: what has no policies is not to make room for them.
+                let answered = Box::pin(way.go(request, &mut record)).await;
+                (way.bound, answered)
+            }
+        },
     };
     let answered = answered.and_then(|response| match response.body() {
         ResponseBody::Tunnel(_) => Ok(response),
         _ if to_tunnel && response.status().is_success() => Err(Failure::NoTunnel),
         _ => Ok(response),
     });
+    let mut response = answered.unwrap_or_else(|failure| own.response(&failure, &mut record));
+    if let Some(passage) = &mut passage {
+        let bound = bound.as_deref();
+        let looked = Box::pin(passage.respond(&view, bound, response, head)).await;
+        response = looked.unwrap_or_else(|failure| own.response(&failure, &mut record));
+        record.annotate(passage.annotations());
+    }
+    let route = bound.as_ref().map(|bound| bound.route());
+    Rules::of_response(&view, route).apply(response.headers_mut());
     let shard = view.listener.counters.shard(connection.local.worker);
-    let mut response = answered.unwrap_or_else(|failure| {
+    shard.responses.count(response.status());
+    record.answered(&response);
+    response.map(|body| body.recorded(record, head))
+}
+
+/// What the proxy's own responses are made with.
+struct Own<'e> {
+    connection: &'e Connection,
+    view: &'e View,
+    /// Whether the request is a gRPC call.
+    grpc: bool,
+    id: HeaderValue,
+}
+
+impl Own<'_> {
+    /// The response that says what went wrong.
+    fn response(&self, failure: &Failure, record: &mut Record) -> Response<ResponseBody> {
+        let connection = self.connection;
+        let shard = self.view.listener.counters.shard(connection.local.worker);
         match failure {
             Failure::NoRoute => shard.no_route.increment(),
             Failure::Overloaded => shard.requests_shed.increment(),
             Failure::BadRequest(_) | Failure::Path(_) => shard.protocol_errors.increment(),
             _ => {}
         }
-        record.failed(&failure);
+        record.failed(failure);
+        let id = &self.id;
         tracing::debug!(request_id = ?id, peer = %connection.peer, %failure, "answered by the proxy");
-        let mut response = if grpc {
-            grpc::response(&failure)
-        } else {
-            failure.response()
+        let mut response = match self.grpc {
+            true => grpc::response(failure),
+            false => failure.response(),
         };
-        response.headers_mut().insert(headers::X_REQUEST_ID, id);
         response
-    });
-    Rules::of_response(&view, route).apply(response.headers_mut());
-    shard.responses.count(response.status());
-    record.answered(&response);
-    response.map(|body| body.recorded(record, head))
+            .headers_mut()
+            .insert(headers::X_REQUEST_ID, id.clone());
+        response
+    }
 }
 
-/// The route that takes a request.
-fn choose<'v>(
+/// The route that takes a request which passes no policies, or why none does; `None` if it passes
+/// some.
+fn plain<'v>(
     view: &'v View,
     request: &Request<Downstream>,
+) -> Option<Result<&'v Arc<BoundRoute>, Failure>> {
+    if view.listener.policies.is_some() {
+        return None;
+    }
+    let taken = choose(view, request, &[]);
+    let is_plain = taken
+        .as_ref()
+        .map_or(true, |bound| bound.policies().is_none());
+    is_plain.then_some(taken)
+}
+
+/// The route that takes a request with these tags.
+pub(super) fn choose<'v, 'r>(
+    view: &'v View,
+    head: impl Into<Head<'r>>,
+    tags: &[(Box<str>, Box<str>)],
 ) -> Result<&'v Arc<BoundRoute>, Failure> {
-    let target = Target::of(request)?;
+    let head = head.into();
+    let target = Target::of(head)?;
     let wanted = RequestView {
         host: target.authority,
         path: target.path.path(),
         query: target.path.query(),
-        method: request.method(),
-        headers: request.headers(),
-        tags: &[],
+        method: head.method,
+        headers: head.headers,
+        tags,
     };
     let taken = view.listener.table.lookup(&wanted);
-    taken.ok_or_else(|| no_route(request.method()))
+    taken.ok_or_else(|| no_route(head.method))
 }
 
-async fn answer(
+/// Does with a request what its route says.
+pub(super) async fn act(
     connection: &Connection,
     view: &Rc<View>,
     bound: &Arc<BoundRoute>,
     request: Request<Downstream>,
     record: &mut Record,
+    overrides: Option<&Overrides>,
 ) -> Result<Response<ResponseBody>, Failure> {
     record.matched(connection, view, bound);
     if request.method() == Method::CONNECT {
@@ -166,7 +238,7 @@ async fn answer(
             redirect(https, route, rule, &Target::of(&request)?)
         }
         Action::Forward(rule) => {
-            forward::forward(connection, view, bound, rule, request, record).await
+            forward::forward(connection, view, bound, rule, request, record, overrides).await
         }
     }
 }

@@ -13,6 +13,7 @@ use super::{
     body::ToClient,
     grpc, headers,
     local::View,
+    policies::Overrides,
     rules::{Rules, TrailerRules},
     upgrade,
     watchdog::Watchdog,
@@ -35,28 +36,32 @@ pub(super) async fn forward(
     rule: &Forward,
     request: Request<Downstream>,
     record: &mut Record,
+    overrides: Option<&Overrides>,
 ) -> Result<Response<ResponseBody>, Failure> {
     if let Some(response) = last_hop(&request)? {
         return Ok(response);
     }
     let local = &connection.local;
-    let slot = bound.targets().choose(|total| local.random_below(total));
+    let slot = overrides
+        .and_then(|overrides| overrides.slot)
+        .or_else(|| bound.targets().choose(|total| local.random_below(total)));
     let slot = slot.ok_or(Failure::NoEndpoint)?;
     let cluster = view.snapshot.cluster(slot).ok_or(Failure::NoEndpoint)?;
     let endpoint = local.pick(cluster, slot).ok_or(Failure::NoEndpoint)?;
     record.sent_to(cluster, endpoint);
+    if let Some(overrides) = overrides {
+        overrides.endpoint.set(Some(endpoint));
+    }
 
-    let timeout = if grpc::is_call(&request) {
-        grpc::shorter(request.headers(), rule.timeout)
-    } else {
-        rule.timeout
-    };
+    let timeout = overrides.and_then(|overrides| overrides.timeout);
+    let timeout = grpc::timeout((&request).into(), timeout.or(rule.timeout));
     let mut watchdog = Watchdog::since(record.began(), timeout, rule.idle_timeout);
     record.watch(&watchdog.activity());
     let received = request.version();
     let (mut parts, body) = request.into_parts();
     let interim = body.interim();
-    prepare(&mut parts, connection, view, bound, rule)?;
+    let authority = overrides.and_then(|overrides| overrides.authority.as_ref());
+    prepare(&mut parts, connection, view, bound, rule, authority)?;
     let trailers = TrailerRules::of(view, bound, &body);
     let mut body = RequestBody::new(body, &watchdog, rule.max_request_body, trailers)?;
     if body.is_to_end() {
@@ -91,7 +96,10 @@ pub(super) async fn forward(
             UpstreamError::RequestBody(_) if watchdog.activity().is_too_large() => {
                 Failure::BodyTooLarge
             }
-            UpstreamError::RequestBody(_) => MALFORMED,
+            UpstreamError::RequestBody(_) => {
+                let fault = overrides.and_then(|overrides| overrides.fault.take());
+                fault.unwrap_or(MALFORMED)
+            }
             error => Failure::Upstream(error),
         }
     })?;
@@ -140,6 +148,7 @@ fn prepare(
     view: &View,
     bound: &BoundRoute,
     rule: &Forward,
+    authority: Option<&HeaderValue>,
 ) -> Result<(), Failure> {
     let received = std::mem::replace(&mut parts.version, Version::HTTP_11);
     let host = match parts.uri.authority() {
@@ -177,7 +186,7 @@ fn prepare(
     headers::add_forwarded(fields, client, host.as_ref());
     let certificate = connection.tls.as_ref().and_then(|tls| tls.client.as_ref());
     headers::set_client_cert(fields, certificate.map(|client| &client.forwarded));
-    let host = rule.host().cloned().or(host);
+    let host = authority.or(rule.host()).cloned().or(host);
     fields.insert(
         header::HOST,
         host.unwrap_or_else(|| HeaderValue::from_static("")),

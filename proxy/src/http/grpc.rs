@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header};
 
-use super::{Failure, ResponseBody};
+use super::{Failure, ResponseBody, target::Head};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -23,13 +23,22 @@ enum Status {
 }
 
 /// Whether a request is a gRPC call.
-pub(super) fn is_call<B>(request: &Request<B>) -> bool {
-    if request.version() != Version::HTTP_2 {
+pub(super) fn is_call<'r>(head: impl Into<Head<'r>>) -> bool {
+    let head = head.into();
+    if head.version != Version::HTTP_2 {
         return false;
     }
-    let kind = request.headers().get(header::CONTENT_TYPE);
+    let kind = head.headers.get(header::CONTENT_TYPE);
     let rest = kind.and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"));
     matches!(rest, Some([] | [b'+' | b';', ..]))
+}
+
+/// How long an exchange may take: what its route allows, and of a call what its client does.
+pub(super) fn timeout(head: Head<'_>, route: Option<Duration>) -> Option<Duration> {
+    match is_call(head) {
+        true => shorter(head.headers, route),
+        false => route,
+    }
 }
 
 /// How long a call may take: the shorter of what its client says and what its route allows.
@@ -98,6 +107,8 @@ fn encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
 
     #[test]

@@ -11,6 +11,7 @@ mod grpc;
 mod headers;
 mod local;
 mod normalize;
+mod policies;
 mod record;
 mod rules;
 mod screen;

@@ -3,6 +3,7 @@
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
+use fleetway_policy_runtime::Annotation;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
 use tokio::time::Instant;
 
@@ -44,6 +45,7 @@ struct Entry {
     activity: Option<Activity>,
     status: Option<StatusCode>,
     grpc_status: Option<HeaderValue>,
+    annotations: Vec<Annotation>,
     cause: Option<&'static str>,
     head: Option<Duration>,
     received: u64,
@@ -143,6 +145,13 @@ impl Record {
         }
     }
 
+    /// What its policies add.
+    pub(super) fn annotate(&mut self, annotations: &[Annotation]) {
+        if let Some(entry) = &mut self.entry {
+            entry.annotations = annotations.to_vec();
+        }
+    }
+
     /// Whether there will be a line.
     pub(super) const fn is_logged(&self) -> bool {
         self.entry.is_some()
@@ -235,6 +244,7 @@ impl Entry {
             activity: None,
             status: None,
             grpc_status: None,
+            annotations: Vec::new(),
             cause: None,
             head: None,
             received: 0,
@@ -252,6 +262,14 @@ impl Entry {
         }
         if let Some(status) = &self.grpc_status {
             line.text(field!("grpc_status"), status.as_bytes());
+        }
+        if !self.annotations.is_empty() {
+            let named = |one: &Annotation| format!("{}.{}", one.policy, one.key);
+            let notes = self.annotations.iter();
+            line.map(
+                field!("policies"),
+                notes.map(|one| (named(one), &*one.value)),
+            );
         }
         if let Some(cause) = self.cause.or((!whole).then_some("aborted")) {
             line.word(field!("cause"), cause);

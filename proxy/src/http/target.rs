@@ -2,10 +2,45 @@
 
 use std::borrow::Cow;
 
-use http::{Method, Request, Version, header, uri::PathAndQuery};
+use http::{HeaderMap, Method, Request, Uri, Version, header, request::Parts, uri::PathAndQuery};
 
 use super::Failure;
 use crate::http1::is_host;
+
+/// What there is of a request besides its body.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'r> {
+    /// Its method.
+    pub method: &'r Method,
+    /// Its target.
+    pub uri: &'r Uri,
+    /// What it came in.
+    pub version: Version,
+    /// Its fields.
+    pub headers: &'r HeaderMap,
+}
+
+impl<'r, B> From<&'r Request<B>> for Head<'r> {
+    fn from(request: &'r Request<B>) -> Self {
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            version: request.version(),
+            headers: request.headers(),
+        }
+    }
+}
+
+impl<'r> From<&'r Parts> for Head<'r> {
+    fn from(parts: &'r Parts) -> Self {
+        Self {
+            method: &parts.method,
+            uri: &parts.uri,
+            version: parts.version,
+            headers: &parts.headers,
+        }
+    }
+}
 
 /// The host and path of a request.
 #[derive(Debug)]
@@ -24,13 +59,14 @@ impl<'r> Target<'r> {
     ///
     /// # Errors
     /// When there is no host, more than one, or one that is none.
-    pub fn of<B>(request: &'r Request<B>) -> Result<Self, Failure> {
-        let mut hosts = request.headers().get_all(header::HOST).iter();
+    pub fn of(head: impl Into<Head<'r>>) -> Result<Self, Failure> {
+        let head = head.into();
+        let mut hosts = head.headers.get_all(header::HOST).iter();
         let host = hosts.next();
         if hosts.next().is_some() {
             return Err(Failure::BadRequest("more than one Host"));
         }
-        let authority = match (request.uri().authority(), host) {
+        let authority = match (head.uri.authority(), host) {
             (Some(authority), _) => {
                 if authority.as_str().contains('@') {
                     return Err(Failure::BadRequest(
@@ -42,10 +78,10 @@ impl<'r> Target<'r> {
             (None, Some(host)) => host
                 .to_str()
                 .map_err(|_| Failure::BadRequest("the Host is not a host name"))?,
-            (None, None) if request.version() == Version::HTTP_10 => {
+            (None, None) if head.version == Version::HTTP_10 => {
                 return Ok(Self {
                     authority: "",
-                    path: path(request),
+                    path: path(head),
                 });
             }
             (None, None) => return Err(Failure::BadRequest("no Host")),
@@ -53,18 +89,17 @@ impl<'r> Target<'r> {
         if !is_host(authority.as_bytes()) {
             return Err(Failure::BadRequest("the Host is not a host name"));
         }
-        let path = path(request);
+        let path = path(head);
         // RFC 9112 section 3.2.4; over HTTP/1 it does not come this far.
-        if path.as_str() == "*" && request.method() != Method::OPTIONS {
+        if path.as_str() == "*" && *head.method != Method::OPTIONS {
             return Err(Failure::BadRequest("only OPTIONS can be about the server"));
         }
         Ok(Self { authority, path })
     }
 }
 
-fn path<B>(request: &Request<B>) -> Cow<'_, PathAndQuery> {
-    request
-        .uri()
+fn path(head: Head<'_>) -> Cow<'_, PathAndQuery> {
+    head.uri
         .path_and_query()
         .map_or_else(|| Cow::Owned(PathAndQuery::from_static("/")), Cow::Borrowed)
 }

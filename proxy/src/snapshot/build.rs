@@ -15,6 +15,7 @@ use super::{
 use crate::{
     access_log::AccessLog,
     cluster::Cluster,
+    policy::Programs,
     route::{self, RouteTable},
     telemetry::{ClusterCounters, ListenerCounters},
 };
@@ -47,13 +48,15 @@ impl Moves {
 }
 
 impl Snapshot {
-    /// The snapshot of `update`, made from this one. Counters live on under their names.
+    /// The snapshot of `update`, made from this one. Counters live on under their names. `policies`
+    /// are those of the update, with what has others now though it did not change.
     ///
     /// # Errors
     /// What cannot be made of the resources, though each is valid.
     pub fn next(
         &self,
         update: Update,
+        (policies, repoliced): (Programs, Vec<Id>),
         applied_ms: i64,
         workers: usize,
     ) -> Result<Self, Vec<FieldError>> {
@@ -69,10 +72,12 @@ impl Snapshot {
             slots: self.slots.clone(),
             shared: self.shared.clone(),
             logs: self.logs.clone(),
+            policies,
             latencies: self.latencies.clone(),
         };
         next.change_clusters(&update.changed, workers)?;
-        let (shared, own) = next.change_routes(&update.changed, self);
+        let rebound = update.changed.iter().chain(&repoliced);
+        let (shared, own) = next.change_routes(rebound, self);
         if !shared.is_empty() {
             next.shared = Arc::new(shared.on(&self.shared));
         }
@@ -83,11 +88,13 @@ impl Snapshot {
             let before = self.listeners.get(name);
             let table = next.table_of(name, before, &shared, own.get(name));
             let tls = tls::terminate(&next.resources, resource, before)?;
+            let policies = next.policies.attached(&entry.resource.id()).cloned();
             let has_own_table = !Arc::ptr_eq(&table, &next.shared);
             let unchanged = before.filter(|before| {
                 Arc::ptr_eq(&before.entry, entry)
                     && Arc::ptr_eq(&before.table, &table)
                     && same(before.tls.as_ref(), tls.as_ref())
+                    && same(before.policies.as_ref(), policies.as_ref())
             });
             let counters = before.map_or_else(
                 || Arc::new(ListenerCounters::new(workers)),
@@ -107,6 +114,7 @@ impl Snapshot {
                     table,
                     has_own_table,
                     counters,
+                    policies,
                     access_log,
                 })
             });
@@ -161,10 +169,14 @@ impl Snapshot {
 
     /// Binds the changed routes. Gives what that moves in the table all listeners share, and in
     /// those of single listeners.
-    fn change_routes(&self, changed: &[Id], in_force: &Self) -> (Moves, BTreeMap<Name, Moves>) {
+    fn change_routes<'c>(
+        &self,
+        changed: impl Iterator<Item = &'c Id>,
+        in_force: &Self,
+    ) -> (Moves, BTreeMap<Name, Moves>) {
         let mut shared = Moves::default();
         let mut own: BTreeMap<Name, Moves> = BTreeMap::new();
-        for id in changed.iter().filter(|id| id.kind == Kind::Route) {
+        for id in changed.filter(|id| id.kind == Kind::Route) {
             if let Some(before) = in_force.resources.get(id) {
                 for moves in places(before, &mut shared, &mut own) {
                     moves.removed.push(before.clone());
@@ -181,7 +193,7 @@ impl Snapshot {
     }
 
     /// The route with its clusters looked up.
-    fn bind(&self, entry: &Arc<Entry>) -> Option<Arc<BoundRoute>> {
+    pub(super) fn bind(&self, entry: &Arc<Entry>) -> Option<Arc<BoundRoute>> {
         let Resource::Route(route) = &entry.resource else {
             return None;
         };
@@ -192,6 +204,7 @@ impl Snapshot {
         Some(Arc::new(BoundRoute {
             entry: entry.clone(),
             targets,
+            policies: self.policies.attached(&entry.resource.id()).cloned(),
             latency: OnceLock::new(),
         }))
     }

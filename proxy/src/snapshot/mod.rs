@@ -15,7 +15,7 @@ use std::{
 };
 
 use fleetway_api::{
-    self as api, ConnectionLimits, FieldError, Id, Name, Resource, ResourceSet, Route,
+    self as api, ConnectionLimits, FieldError, Id, Kind, Name, Resource, ResourceSet, Route,
 };
 use imbl::OrdMap;
 pub use live::Live;
@@ -28,6 +28,7 @@ use crate::{
     access_log::{AccessLog, Logs},
     admission::Admission,
     cluster::Cluster,
+    policy::{Attached, Programs},
     route::{RouteTable, Routed},
     telemetry::{Histogram, Latency, ListenerCounters, RouteLatencies},
 };
@@ -102,6 +103,8 @@ pub struct Snapshot {
     pub listeners: OrdMap<Name, Arc<ListenerConfig>>,
     /// The files access logs go to; outlives the snapshot.
     pub logs: Arc<Logs>,
+    /// What policies are made of.
+    pub policies: Programs,
     /// How long the requests of routes take; outlives the snapshot.
     pub latencies: Arc<RouteLatencies>,
     /// The clusters, by slot. A slot whose cluster is gone is taken again later.
@@ -119,6 +122,24 @@ impl Snapshot {
     #[must_use]
     pub fn cluster(&self, slot: Slot) -> Option<&Arc<Cluster>> {
         self.clusters.get(slot.index())?.as_ref()
+    }
+
+    /// Where the cluster of a name is.
+    #[must_use]
+    pub fn slot(&self, name: &str) -> Option<Slot> {
+        self.slots.get(name).copied()
+    }
+
+    /// The route of a name, if it serves a listener. Made anew: this is not the way of most requests.
+    #[must_use]
+    pub fn route_on(&self, listener: &ListenerConfig, name: &str) -> Option<Arc<BoundRoute>> {
+        let id = Id::new(Kind::Route, Name::new(name).ok()?);
+        let entry = self.resources.get(&id)?;
+        let Resource::Route(route) = &entry.resource else {
+            return None;
+        };
+        let serves = route.listeners.is_empty() || route.listeners.contains(&listener.name);
+        if serves { self.bind(entry) } else { None }
     }
 
     /// Every cluster.
@@ -148,6 +169,8 @@ pub struct ListenerConfig {
     pub table: Arc<RouteTable<BoundRoute>>,
     /// What is counted of it; outlives the snapshot.
     pub counters: Arc<ListenerCounters>,
+    /// The policies all its requests pass, if there are some.
+    pub policies: Option<Arc<Attached>>,
     /// Where a line for each request or connection goes, if anywhere.
     pub access_log: Option<Arc<AccessLog>>,
     /// Whether `table` is its own, for routes that name it.
@@ -160,6 +183,7 @@ pub struct ListenerConfig {
 pub struct BoundRoute {
     entry: Arc<api::Entry<Received>>,
     targets: Targets,
+    policies: Option<Arc<Attached>>,
     /// From its first request on.
     latency: OnceLock<Arc<Latency>>,
 }
@@ -177,6 +201,12 @@ impl BoundRoute {
         self.latency
             .get_or_init(|| of.of(name, workers))
             .shard(worker)
+    }
+
+    /// The policies its requests pass, if there are some.
+    #[must_use]
+    pub fn policies(&self) -> Option<&Arc<Attached>> {
+        self.policies.as_ref()
     }
 
     /// The clusters it sends to.

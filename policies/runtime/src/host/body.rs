@@ -62,7 +62,7 @@ impl HostBuffer for State {
 
     fn trailers(&mut self, _: Resource<Buffer>) -> wasmtime::Result<Option<Resource<Fields>>> {
         let there = self.held()?.trailers.is_some();
-        Ok(there.then(|| Of::Trailers.handle()))
+        there.then(|| Of::Trailers.handle(self)).transpose()
     }
 
     fn drop(&mut self, _: Resource<Buffer>) -> wasmtime::Result<()> {
@@ -96,7 +96,8 @@ impl HostBodyReader for State {
     }
 
     fn trailers(&mut self, _: Resource<BodyReader>) -> wasmtime::Result<Option<Resource<Fields>>> {
-        Ok(self.trailers.is_some().then(|| Of::Trailers.handle()))
+        let there = self.trailers.is_some();
+        there.then(|| Of::Trailers.handle(self)).transpose()
     }
 
     fn drop(&mut self, _: Resource<BodyReader>) -> wasmtime::Result<()> {

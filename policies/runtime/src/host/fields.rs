@@ -21,8 +21,10 @@ pub(crate) enum Of {
 }
 
 impl Of {
-    pub(crate) fn handle(self) -> Resource<Fields> {
-        Resource::new_own(self as u32)
+    /// A handle for a guest.
+    pub(crate) fn handle(self, state: &mut State) -> wasmtime::Result<Resource<Fields>> {
+        state.take_handle()?;
+        Ok(Resource::new_own(self as u32))
     }
 
     const fn from(rep: u32) -> Self {
@@ -238,6 +240,7 @@ impl HostFields for State {
     }
 
     fn drop(&mut self, _fields: Resource<Fields>) -> wasmtime::Result<()> {
+        self.drop_handle();
         Ok(())
     }
 }

@@ -228,7 +228,7 @@ impl HostRequest for State {
     }
 
     fn headers(&mut self, _: Resource<Request>) -> wasmtime::Result<Resource<Fields>> {
-        Ok(Of::Request.handle())
+        Of::Request.handle(self)
     }
 
     fn drop(&mut self, _: Resource<Request>) -> wasmtime::Result<()> {

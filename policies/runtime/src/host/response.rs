@@ -45,7 +45,7 @@ impl HostResponse for State {
 
     fn headers(&mut self, _: Resource<Response>) -> wasmtime::Result<Resource<Fields>> {
         self.head()?;
-        Ok(Of::Response.handle())
+        Of::Response.handle(self)
     }
 
     fn drop(&mut self, _: Resource<Response>) -> wasmtime::Result<()> {

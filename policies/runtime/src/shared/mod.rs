@@ -62,8 +62,9 @@ impl Shared {
         lock(&self.figures).put(kind, name, labels, value);
     }
 
-    /// Whether it may write a line now. Says how many it could not.
-    pub(crate) fn may_log(&self, now: Instant) -> bool {
+    /// Whether a line of it, or about it, may be written now. Says how many could not.
+    #[must_use]
+    pub fn may_log(&self, now: Instant) -> bool {
         let Some(left_out) = lock(&self.lines).take(now) else {
             return false;
         };

@@ -1,0 +1,5 @@
+//! The runtime with real components.
+
+mod hostile;
+mod smoke;
+mod support;
