@@ -25,6 +25,7 @@ mod http;
 mod identity;
 mod independence;
 mod listeners;
+mod policies;
 mod protection;
 mod readme;
 mod refusal;

@@ -37,6 +37,15 @@ impl Rest {
         answer.json().await.expect("JSON")
     }
 
+    /// Uploads a component; status and answer.
+    pub async fn put_component(&self, bytes: Vec<u8>) -> (u16, Value) {
+        let put = self.http.put(format!("{}/v1/components", self.base));
+        let put = put.header("content-type", "application/wasm").body(bytes);
+        let answer = put.send().await.expect("an answer");
+        let status = answer.status().as_u16();
+        (status, answer.json().await.expect("JSON"))
+    }
+
     /// Commits documents and deletions as one transaction; status and answer, or the fault of the
     /// connection.
     pub async fn try_transaction(
