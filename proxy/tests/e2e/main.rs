@@ -13,6 +13,7 @@ mod auto;
 mod cli;
 mod client_certificates;
 mod clusters;
+mod components;
 mod connect;
 mod docs;
 mod durability;

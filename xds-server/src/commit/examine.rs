@@ -187,3 +187,6 @@ pub(super) fn refused(faults: Vec<FieldError>) -> Result<(), CommitError> {
         Err(CommitError::Invalid(faults.into()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,19 +20,19 @@
 //!
 //! Numbers in keys are big-endian, so that their order is the keys'.
 
+mod components;
 mod keys;
 mod opening;
 mod trees;
 
 use std::{
-    collections::BTreeSet,
     fmt, fs,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::SystemTime,
 };
 
-use fleetway_api::{Id, Kind, Name, proto::v1};
+use fleetway_api::{Kind, proto::v1};
 use prost::Message as _;
 
 pub use self::keys::Rotated;
@@ -44,7 +44,7 @@ use self::{
     },
 };
 use super::{
-    Commit, Loaded, Receipt, Record, RevisionHead, Store, StoreError,
+    Commit, Loaded, Receipt, RevisionHead, Store, StoreError,
     components::Components,
     files::{Lock, Mark, sync_changed, sync_folder, wait_for_inherited_lock},
     record::{StoredChange, StoredHead, StoredReceipt, StoredRecord, damaged},
@@ -222,50 +222,6 @@ impl SledStore {
         synced.map_err(|error| {
             StoreError::Io(format!("cannot sync {}: {error}", self.folder.display()))
         })
-    }
-
-    /// Writes the bytes of the components in a commit.
-    fn keep_components(&self, commit: &Commit<'_>) -> Result<(), StoreError> {
-        for (id, record) in commit.records {
-            let message = record
-                .as_ref()
-                .and_then(|record| record.message.kind.as_ref());
-            if let Some(v1::resource::Kind::Component(component)) = message {
-                self.components.keep(&id.name, &component.wasm)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts the bytes of components where they belong, and removes those that belong nowhere.
-    fn load_components(&self, records: &mut [Record]) -> Result<(), StoreError> {
-        let mut names = BTreeSet::new();
-        for record in records {
-            if let Some(v1::resource::Kind::Component(component)) = &mut record.message.kind {
-                let name = Name::new(&component.name).map_err(damaged)?;
-                component.wasm = self.components.read(&name)?;
-                names.insert(name);
-            }
-        }
-        self.components.keep_only(&names);
-        Ok(())
-    }
-
-    /// Adds the format that programs have to know which read what a commit stores.
-    fn keep_format(&self, commit: &Commit<'_>, batches: &mut Batches) -> Result<(), StoreError> {
-        let of = |(id, _): &(Id, Option<Record>)| match id.kind {
-            Kind::Component | Kind::Policy => FORMAT,
-            Kind::Secret => SECRETS_FORMAT,
-            _ => FIRST_FORMAT,
-        };
-        let needed = commit.records.iter().map(of).max();
-        if let Some(needed) = needed.filter(|needed| *needed > FIRST_FORMAT)
-            && needed > opening::format(&self.trees.meta)?.unwrap_or_default()
-        {
-            let format = needed.to_string();
-            batches.meta.insert(FORMAT_KEY, format.as_bytes());
-        }
-        Ok(())
     }
 
     /// Adds the removal of the log's oldest revisions, below `oldest_kept`, for a commit of `added`

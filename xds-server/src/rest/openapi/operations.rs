@@ -73,24 +73,8 @@ pub(super) fn describe(operation: Operation) -> Value {
             .header("200", revision_header())
             .errors(&[Code::NotFound, Code::StillReferenced, Code::StaleVersion, Code::StoreUnavailable])
             .build(),
-        Operation::Upload => Description::new("upload", Some(Kind::Component), "Upload one, named by its bytes")
-            .parameters(write_parameters())
-            .body(vec![WASM], binary())
-            .written("200", Kind::Component)
-            .written("201", Kind::Component)
-            .errors(&[Code::Invalid, Code::TooLarge, Code::UnsupportedMediaType, Code::StoreUnavailable])
-            .build(),
-        Operation::Wasm => Description::new("bytesOf", Some(Kind::Component), "Read the bytes of one")
-            .parameters([
-                path("name", "The component's digest."),
-                header("if-none-match", "Answer 304 if the resource is at one of these versions, entity tags such as `\"42\"`."),
-            ])
-            .content("200", "The bytes.", WASM, binary())
-            .bare("304", "The client has this version.")
-            .header("200", etag())
-            .header("304", etag())
-            .errors(&[Code::NotFound])
-            .build(),
+        Operation::Upload => upload(),
+        Operation::Wasm => wasm(),
         Operation::Transact => transact(),
         Operation::Revisions => Description::new("listRevisions", None, "List the revisions, newest first")
             .parameters(paging())
@@ -102,15 +86,7 @@ pub(super) fn describe(operation: Operation) -> Value {
             .answer("200", "The revision.", "RevisionDetail")
             .errors(&[Code::NotFound, Code::StoreUnavailable])
             .build(),
-        Operation::Status => Description::new("getRevisionStatus", None, "Wait until a revision is live")
-            .parameters([
-                path("n", "The revision's number; it must be committed."),
-                query("wait", "How long to wait for it: up to `5m`. Absent: answer at once.", json!({"type": "string", "examples": ["30s"]})),
-                query("nodes", "Which share of the connected nodes must have it live: `all` or a percentage, rounded up.", json!({"type": "string", "pattern": "^(all|[0-9]+%)$", "default": "all"})),
-            ])
-            .answer("200", "Where it stands: once that share has it live, once all that do not have it refused it (`refused: true`), or at the time-out. `live` says whether the share is met.", "RevisionStatus")
-            .errors(&[Code::NotFound, Code::ShuttingDown])
-            .build(),
+        Operation::Status => status(),
         Operation::Nodes => Description::new("listNodes", None, "List the nodes, by id")
             .parameters(paging())
             .answer("200", "A page.", "NodePage")
@@ -137,6 +113,51 @@ pub(super) fn describe(operation: Operation) -> Value {
             .text("200", "OpenAPI 3.1.", "application/json")
             .build(),
     }
+}
+
+fn status() -> Value {
+    Description::new("getRevisionStatus", None, "Wait until a revision is live")
+            .parameters([
+                path("n", "The revision's number; it must be committed."),
+                query("wait", "How long to wait for it: up to `5m`. Absent: answer at once.", json!({"type": "string", "examples": ["30s"]})),
+                query("nodes", "Which share of the connected nodes must have it live: `all` or a percentage, rounded up.", json!({"type": "string", "pattern": "^(all|[0-9]+%)$", "default": "all"})),
+            ])
+            .answer("200", "Where it stands: once that share has it live, once all that do not have it refused it (`refused: true`), or at the time-out. `live` says whether the share is met.", "RevisionStatus")
+            .errors(&[Code::NotFound, Code::ShuttingDown])
+            .build()
+}
+
+fn upload() -> Value {
+    Description::new(
+        "upload",
+        Some(Kind::Component),
+        "Upload one, named by its bytes",
+    )
+    .parameters(write_parameters())
+    .body(vec![WASM], binary())
+    .written("200", Kind::Component)
+    .written("201", Kind::Component)
+    .errors(&[
+        Code::Invalid,
+        Code::TooLarge,
+        Code::UnsupportedMediaType,
+        Code::StoreUnavailable,
+    ])
+    .build()
+}
+
+fn wasm() -> Value {
+    Description::new("bytesOf", Some(Kind::Component), "Read the bytes of one")
+            .parameters([
+                path("name", "The component's digest."),
+                header("if-none-match", "Answer 304 if the resource is at one of these versions, entity tags such as `\"42\"`."),
+            ])
+            .content("200", "The bytes.", WASM, binary())
+            .bare("304", "The client has this version.")
+            .header("200", etag())
+            .header("304", etag())
+            .errors(&[Code::NotFound])
+            .build()
 }
 
 fn transact() -> Value {

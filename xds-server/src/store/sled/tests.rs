@@ -337,3 +337,73 @@ fn what_is_printed_of_a_store_is_short_and_holds_nothing_of_it() {
     assert!(printed.starts_with("SledStore {"), "{printed}");
     assert!(printed.len() < 300, "{printed}");
 }
+
+#[test]
+fn the_bytes_of_a_component_stand_beside_the_trees() {
+    let dir = tempfile::tempdir().unwrap();
+    let wasm = b"\0asm\x0d\0\x01\0 the bytes of one";
+    let digest = fleetway_api::component_digest(wasm);
+    let id = Id::new(Kind::Component, Name::new(&digest).unwrap());
+    let component = |wasm: &'static [u8]| v1::Resource {
+        kind: Some(v1::resource::Kind::Component(v1::Component {
+            name: digest.clone(),
+            wasm: bytes::Bytes::from_static(wasm),
+            ..v1::Component::default()
+        })),
+    };
+    let (_, mut record) = cluster("c", 1);
+    record.as_mut().unwrap().message = component(wasm);
+    let made = v1::Revision {
+        changes: vec![v1::Change {
+            before: None,
+            after: Some(component(wasm)),
+        }],
+        ..revision(1, 10, 0)
+    };
+    let file = dir.path().join(format!("components/{digest}.wasm"));
+    {
+        let store = SledStore::open(dir.path(), None).unwrap();
+        store
+            .commit(&Commit {
+                revision: &made,
+                records: &[(id.clone(), record.clone())],
+                epoch: None,
+                receipt: None,
+                idle: &[(id.name.clone(), Some(10))],
+                oldest_kept: 1,
+            })
+            .unwrap();
+        assert_eq!(fs::read(&file).unwrap(), wasm);
+    }
+    // What a process left that ended before the commit is gone with the next start.
+    let left = dir
+        .path()
+        .join(format!("components/{}.wasm", "0".repeat(64)));
+    fs::write(&left, b"left").unwrap();
+    let store = SledStore::open(dir.path(), None).unwrap();
+    assert_eq!(store.trees.meta.get(FORMAT_KEY).unwrap().unwrap(), b"3");
+    let loaded = store.load().unwrap();
+    assert_eq!(loaded.records, [record.unwrap()]);
+    assert_eq!(loaded.idle, [(id.name.clone(), 10)].into());
+    assert!(!left.exists());
+    // The log has the change, and not the bytes.
+    let logged = store.revision(1).unwrap().unwrap();
+    assert_eq!(logged.changes[0].after, Some(component(b"")));
+
+    fs::rename(&file, &left).unwrap();
+    let error = store.load().unwrap_err().to_string();
+    assert!(error.contains("is missing"), "{error}");
+    fs::rename(&left, &file).unwrap();
+    store
+        .commit(&Commit {
+            revision: &revision(2, 20, 0),
+            records: &[(id.clone(), None)],
+            epoch: None,
+            receipt: None,
+            idle: &[(id.name, None)],
+            oldest_kept: 1,
+        })
+        .unwrap();
+    assert!(!file.exists());
+    assert!(store.load().unwrap().idle.is_empty());
+}
