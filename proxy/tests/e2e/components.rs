@@ -62,6 +62,8 @@ async fn a_component_of_forty_megabytes_comes_to_a_proxy_once_and_is_served_from
 
     server.kill().await;
     proxy.restart().await;
+    // Reading it takes a moment.
+    proxy.listener("web").await;
     let dump = dumped(&proxy).await;
     assert_eq!(dump["source"]["origin"], "disk");
     assert!(dump.to_string().contains(&digest));
