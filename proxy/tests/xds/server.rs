@@ -134,6 +134,8 @@ impl Stream {
     pub(crate) async fn subscriptions(&mut self) -> BTreeMap<String, Vec<String>> {
         let types = [
             type_url::SECRET,
+            type_url::COMPONENT,
+            type_url::POLICY,
             type_url::CLUSTER,
             type_url::ENDPOINTS,
             type_url::LISTENER,
