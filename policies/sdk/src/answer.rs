@@ -35,6 +35,7 @@ impl LocalResponse {
     }
 }
 
+#[expect(clippy::derivable_impls, reason = "the type is generated")]
 impl Default for RoutingHint {
     fn default() -> Self {
         Self {

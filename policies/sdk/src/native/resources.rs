@@ -19,10 +19,13 @@ fn is_token(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
+/// A name and a value.
+type Entry = (String, Vec<u8>);
+
 /// Fields in memory; handles of the same ones share them.
 #[derive(Clone, Default)]
 pub(crate) struct Fields {
-    entries: Rc<RefCell<Vec<(String, Vec<u8>)>>>,
+    entries: Rc<RefCell<Vec<Entry>>>,
     read_only: Rc<Cell<bool>>,
 }
 
@@ -54,8 +57,8 @@ impl Fields {
         self.get(name).is_some()
     }
 
-    pub(crate) fn entries(&self) -> Vec<(String, Vec<u8>)> {
-        let mut entries: Vec<(String, Vec<u8>)> = Vec::new();
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = Vec::new();
         for (name, value) in &*self.entries.borrow() {
             let behind = entries.iter().rposition(|(key, _)| key == name);
             entries.insert(
