@@ -23,6 +23,11 @@ use crate::{
 /// The most memory what a guest passes to the host in one call of a function takes there.
 const HOSTCALL_BYTES: usize = 16 * 1024 * 1024;
 
+/// The longest body of an answer.
+const ANSWER_BYTES: usize = 1024 * 1024;
+/// The most fields of an answer.
+const ANSWER_FIELDS: usize = 100;
+
 /// A policy's instance, for one stage of one request.
 pub struct Call {
     store: Store<State>,
@@ -329,6 +334,14 @@ fn answer_of(answer: types::LocalResponse) -> Result<Answer, Failure> {
         .ok()
         .filter(|status| (200..600).contains(&status.as_u16()))
         .ok_or_else(|| none(format!("{} is no status from 200 to 599", answer.status)))?;
+    if answer.body.len() > ANSWER_BYTES {
+        return Err(none(format!(
+            "its body is longer than {ANSWER_BYTES} bytes"
+        )));
+    }
+    if answer.headers.len() > ANSWER_FIELDS {
+        return Err(none(format!("it has more than {ANSWER_FIELDS} fields")));
+    }
     let mut headers = HeaderMap::with_capacity(answer.headers.len());
     for (name, value) in answer.headers {
         let field = HeaderName::from_bytes(name.as_bytes())

@@ -1,0 +1,116 @@
+//! Policies that fail: what becomes of their requests, and of those of others.
+
+use serde_json::{Value, json};
+
+use super::{ALL, Fleet, at, get};
+use crate::support::{documents, eventually};
+
+/// A policy that misbehaves as a field of its configuration says.
+fn hostile(fleet: &Fleet, name: &str, config: Value) -> Value {
+    json!({
+        "kind": "Policy", "name": name, "component": fleet.hostile, "config": config,
+        "limits": {"timeout": "20ms", "memory": 8 << 20},
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_a_policy_fails_for_is_answered_and_others_are_served() {
+    let fleet = Fleet::start().await;
+    let attacks = [
+        "infinite_loop",
+        "memory_bomb",
+        "stack_overflow",
+        "trap",
+        "fail",
+        "handle_flood",
+        "random_flood",
+    ];
+    let mut all = vec![documents::respond("well", "/well", "well")];
+    for attack in attacks {
+        for (stage, key) in ALL
+            .iter()
+            .zip(["pre_route", "pre_upstream", "post_response"])
+        {
+            let name = format!("{}.{key}", attack.replace('_', "-"));
+            let mut policy = hostile(&fleet, &name, json!({key: attack}));
+            if attack == "trap" {
+                policy["on_failure"] = json!({"status": 503, "body": "{\"code\":7}"});
+            }
+            let mut route = documents::forward(&name, &format!("/{attack}/{key}"), "echo");
+            route["policies"] = at(&name, &[stage]);
+            all.extend([policy, route]);
+        }
+    }
+    let mut open = hostile(
+        &fleet,
+        "open",
+        json!({"pre_route": "trap", "pre_upstream": "many_headers", "post_response": "trap"}),
+    );
+    open["fail_open"] = json!(true);
+    let mut route = documents::forward("open", "/open", "echo");
+    route["policies"] = at("open", &ALL);
+    all.extend([open, route]);
+    let url = fleet.commit(json!([]), json!([]), &all).await;
+    let well = tokio::spawn({
+        let url = format!("{url}/well");
+        async move {
+            let client = reqwest::Client::new();
+            loop {
+                let answer = client.get(&url).send().await.expect("an answer");
+                assert_eq!(answer.text().await.expect("a whole answer"), "well");
+            }
+        }
+    });
+    for attack in attacks {
+        for key in ["pre_route", "pre_upstream", "post_response"] {
+            let answer = get(&format!("{url}/{attack}/{key}"), &[]).await;
+            let expected = match attack {
+                "trap" => (503, "{\"code\":7}"),
+                _ => (500, "a policy failed\n"),
+            };
+            assert_eq!((answer.status, &*answer.text), expected, "{attack} {key}");
+            assert_eq!(answer.values("x-request-id").len(), 1);
+        }
+    }
+    // Nothing of what it had done before it failed is left.
+    let answer = get(&format!("{url}/open"), &[]).await;
+    assert_eq!(answer.status, 200);
+    assert!(!answer.text.contains("x-many"), "{}", answer.text);
+    assert!(!well.is_finished(), "somebody was not served");
+    well.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_its_component_refuses_is_not_applied() {
+    let fleet = Fleet::start().await;
+    let good = fleet.policy("p", json!({}));
+    let url = fleet
+        .commit(json!([]), at("p", &["PRE_ROUTE"]), &[good])
+        .await;
+    let before = fleet.proxy.revision().await;
+    for config in [
+        json!({"refuse": "not like this"}),
+        json!({"pre_route": [{"no_such_action": {}}]}),
+    ] {
+        let bad = fleet.policy("p", config);
+        let client = fleet.server.client();
+        let (status, answer) = client
+            .try_transaction(&[bad], &[])
+            .await
+            .expect("an answer");
+        // The server looks first; a proxy that knows better says so.
+        if status == 200 {
+            eventually("the refusal is shown", async || {
+                let node = client.get("/v1/nodes/p1").await;
+                let message = node["last_error"]["message"].as_str().unwrap_or_default();
+                (node["state"] == json!("REJECTED") && message.contains("policies[0].config"))
+                    .then_some(())
+            })
+            .await;
+        } else {
+            assert_eq!(status, 422, "{answer:#}");
+        }
+        assert_eq!(fleet.proxy.revision().await, before);
+        assert_eq!(get(&url, &[]).await.status, 200);
+    }
+}
