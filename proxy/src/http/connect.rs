@@ -12,7 +12,7 @@ use super::{
 use crate::{
     http1::Switched,
     route::Routed as _,
-    snapshot::BoundRoute,
+    snapshot::{BoundRoute, Slot},
     tls::Speak,
     upstream::{self, InFlight},
 };
@@ -28,13 +28,14 @@ pub(super) async fn connect(
     view: &Rc<View>,
     bound: &BoundRoute,
     record: &mut Record,
+    slot: Option<Slot>,
 ) -> Result<Response<ResponseBody>, Failure> {
     let rule = match &bound.route().action {
         Action::Forward(rule) if rule.connect => rule,
         _ => return Err(REFUSED),
     };
     let local = &connection.local;
-    let slot = bound.targets().choose(|total| local.random_below(total));
+    let slot = slot.or_else(|| bound.targets().choose(|total| local.random_below(total)));
     let slot = slot.ok_or(Failure::NoEndpoint)?;
     let cluster = view.snapshot.cluster(slot).ok_or(Failure::NoEndpoint)?;
     let endpoint = local.pick(cluster, slot).ok_or(Failure::NoEndpoint)?;

@@ -206,6 +206,8 @@ mod tests {
             Failure::Upstream(UpstreamError::Unprocessed(at)),
             Failure::Upstream(UpstreamError::NoUpgrade(at)),
             Failure::Timeout(Expired::Total),
+            Failure::NoSuchRoute,
+            Failure::NoSuchCluster,
         ] {
             let number = grpc::response(&failure).headers()["grpc-status"].clone();
             let name = match number.to_str().unwrap() {

@@ -227,7 +227,8 @@ pub(super) async fn act(
 ) -> Result<Response<ResponseBody>, Failure> {
     record.matched(connection, view, bound);
     if request.method() == Method::CONNECT {
-        return connect::connect(connection, view, bound, record).await;
+        let slot = overrides.and_then(|overrides| overrides.slot);
+        return connect::connect(connection, view, bound, record, slot).await;
     }
     let route = bound.route();
     match &route.action {

@@ -175,6 +175,9 @@ impl Way<'_> {
         let mut listener = listener;
         let mut may_move = true;
         record.matched(self.connection, self.view, &bound);
+        if head.method == Method::CONNECT && self.passage.hint.cluster.is_some() {
+            overrides.slot = Some(self.cluster(&bound)?);
+        }
         while let Action::Forward(rule) = &bound.route().action
             && head.method != Method::CONNECT
         {
