@@ -38,6 +38,8 @@ pub(crate) struct Pipe {
     pub(crate) wants: bool,
     /// What the guest has written.
     pub(crate) output: Option<Bytes>,
+    /// The memory the guest had when it ended, in bytes.
+    pub(crate) memory: usize,
 }
 
 /// What a body that comes gives next.
@@ -113,6 +115,13 @@ impl Transform {
             return Poll::Ready(Ok(Step::Wants));
         }
         Poll::Pending
+    }
+
+    /// The memory the instance had in bytes, once it has ended.
+    #[must_use]
+    pub fn memory(&self) -> Option<usize> {
+        let pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
+        self.end.is_some().then_some(pipe.memory)
     }
 
     /// Gives the policy what it waits for.

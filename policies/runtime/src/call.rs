@@ -1,6 +1,6 @@
 //! One call of a policy.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, response};
@@ -251,6 +251,7 @@ impl Call {
         } = self;
         let pipe = Arc::new(Mutex::new(Pipe::default()));
         store.data_mut().pipe = Some(pipe.clone());
+        let of_run = pipe.clone();
         let run = async move {
             // Held to the end.
             let _place = place;
@@ -277,11 +278,18 @@ impl Call {
                     guest.call_transform(&mut store, reader, writer).await
                 }
             };
-            ran.await
-                .map_err(|error: wasmtime::Error| Failure::of(&error))?;
+            let ran = ran.await;
+            of_run.lock().unwrap_or_else(PoisonError::into_inner).memory = store.data().memory;
+            ran.map_err(|error: wasmtime::Error| Failure::of(&error))?;
             Ok(store.data_mut().trailers.take())
         };
         Transform::new(Box::pin(run), pipe)
+    }
+
+    /// The memory its instance has, in bytes. It never becomes less.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.store.data().memory
     }
 
     /// The request, and what it has become.

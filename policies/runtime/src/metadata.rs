@@ -30,6 +30,13 @@ impl Metadata {
         self.notes.get(place).map(|note| &*note.value)
     }
 
+    /// All notes, in the order they were made: policy, key and value.
+    pub fn notes(&self) -> impl Iterator<Item = (&str, &str, &[u8])> {
+        self.notes
+            .iter()
+            .map(|note| (&*note.policy, &*note.key, &*note.value))
+    }
+
     /// Whether there was room for it.
     pub(crate) fn set(&mut self, policy: &Arc<str>, key: String, value: Vec<u8>) -> bool {
         let known = self.find(policy, &key);
@@ -85,6 +92,8 @@ mod tests {
         let mut notes = Metadata::default();
         assert!(notes.set(&a, "k".into(), b"1".to_vec()));
         assert!(notes.set(&b, "k".into(), b"2".to_vec()));
+        let all: Vec<_> = notes.notes().collect();
+        assert_eq!(all, [("a", "k", &b"1"[..]), ("b", "k", b"2")]);
         assert_eq!(notes.get("a", "k"), Some(&b"1"[..]));
         assert_eq!(notes.get("b", "k"), Some(&b"2"[..]));
         assert!(!notes.set(&a, "large".into(), vec![0; BYTES]));

@@ -89,7 +89,7 @@ pub(crate) struct State {
     pub(crate) pipe: Option<Arc<Mutex<Pipe>>>,
     pub(crate) trailers: Option<HeaderMap>,
     /// The memory its instance has, in bytes.
-    memory: usize,
+    pub(crate) memory: usize,
     tables: usize,
     /// The handles it has been given and not dropped.
     handles: u32,
