@@ -16,6 +16,7 @@ pub mod files;
 #[cfg(feature = "bootstrap")]
 pub mod key_file;
 mod kind;
+mod normalize;
 mod resource;
 pub mod rest;
 mod set;
@@ -23,5 +24,6 @@ mod set;
 pub use error::{FieldError, Rejection, shortened};
 pub use fleetway_proto as proto;
 pub use kind::{Id, Kind, Name, NameError};
+pub use normalize::{PathFault, normalize};
 pub use resource::*;
 pub use set::{Change, Entry, Invalid, ResourceSet};

@@ -4,7 +4,7 @@
 use fleetway_api::{HttpListener, Underscores};
 use http::{HeaderMap, HeaderName, Request, Uri, Version, header, uri::PathAndQuery};
 
-use super::{Failure, headers, normalize::normalize};
+use super::{Failure, headers, normalize};
 
 /// Brings a request into the form that routes, policies and the upstream see.
 ///

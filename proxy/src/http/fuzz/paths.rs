@@ -2,7 +2,7 @@
 
 use fleetway_api::{EscapedSlashes, PathNormalization};
 
-use crate::http::normalize::normalize;
+use crate::http::normalize;
 
 /// The normal form is its own, has only what a path may have, leads where the path as given leads,
 /// and is the same for any other way to write the path. The first byte says by which rules.

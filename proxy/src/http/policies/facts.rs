@@ -13,7 +13,7 @@ use fleetway_policy_runtime::{Bounds, Certificate, Client, Facts, Protocol, Tls}
 use http::{HeaderValue, Request, Version};
 
 use super::Passage;
-use crate::http::{Connection, local::View, normalize::normalize};
+use crate::http::{Connection, local::View, normalize};
 
 impl Passage {
     /// Of a request that has come.

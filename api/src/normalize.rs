@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use fleetway_api::{EscapedSlashes, PathNormalization};
+use crate::{EscapedSlashes, PathNormalization};
 
 /// Why a path has no normal form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +36,7 @@ pub enum PathFault {
 ///
 /// # Errors
 /// When the path can be read in more than one way.
+#[inline]
 pub fn normalize<'p>(path: &'p str, rules: &PathNormalization) -> Result<Cow<'p, str>, PathFault> {
     if is_plain(path.as_bytes()) {
         return Ok(Cow::Borrowed(path));
@@ -63,6 +64,7 @@ const fn is_delimiter(byte: u8) -> bool {
 
 /// Whether a path is in its normal form at first sight, as nearly all are: no percent-encodings,
 /// no empty segments, none that begins with a dot.
+#[inline]
 fn is_plain(path: &[u8]) -> bool {
     let mut after_slash = false;
     for &byte in path {
