@@ -7,7 +7,7 @@ mod error;
 
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use reqwest::{Method, RequestBuilder, Url, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -234,6 +234,26 @@ impl Client {
         self.send(request).await
     }
 
+    /// Uploads a component of `length` bytes, as it is read from the file. Gives its document, and
+    /// whether it was not there before.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn upload(
+        &self,
+        wasm: tokio::fs::File,
+        length: u64,
+        options: &WriteOptions,
+    ) -> Result<(Value, bool), ClientError> {
+        let request = self
+            .write(Method::PUT, &[Kind::Component.plural()], options)
+            .header(header::CONTENT_TYPE, "application/wasm")
+            .header(header::CONTENT_LENGTH, length)
+            .body(wasm);
+        let (status, document) = self.answer(request, self.timeout).await?;
+        Ok((document, status == StatusCode::CREATED))
+    }
+
     /// Deletes a resource.
     ///
     /// # Errors
@@ -436,6 +456,15 @@ impl Client {
         request: RequestBuilder,
         timeout: Duration,
     ) -> Result<T, ClientError> {
+        let (_, answer) = self.answer(request, timeout).await?;
+        Ok(answer)
+    }
+
+    async fn answer<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+        timeout: Duration,
+    ) -> Result<(StatusCode, T), ClientError> {
         let (http, request) = request.timeout(timeout).build_split();
         let request = request.map_err(|error| self.transport(&error, timeout, false))?;
         let write = request.method() != Method::GET;
@@ -449,6 +478,7 @@ impl Client {
         };
         if status.is_success() {
             return serde_json::from_slice(&body)
+                .map(|answer| (status, answer))
                 .map_err(|error| unexpected(format!("its answer cannot be read: {error}")));
         }
         Err(match serde_json::from_slice::<Problem>(&body) {

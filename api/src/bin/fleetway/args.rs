@@ -1,5 +1,7 @@
 //! What can be said on the command line. The comments are the help users read.
 
+mod policy;
+
 use std::{io::IsTerminal, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
@@ -9,6 +11,10 @@ use clap::{
 };
 use fleetway_api::{client::Client, proto, rest::Share};
 
+pub(crate) use self::policy::{
+    Componentize, Inspect, New, Place, Policy, PolicyCommand, Push, StageName, Test,
+};
+
 const EXIT_CODES: &str = "Exit codes:
   0  done
   1  wrong usage, or another error
@@ -16,7 +22,8 @@ const EXIT_CODES: &str = "Exit codes:
   3  refused: a conflict, such as a stale version or a resource that is still referred to
   4  there is no such resource, revision or node
   5  the server cannot be reached, or cannot take the request now
-  6  the revision was refused, or not live in time (--wait)";
+  6  the revision was refused, or not live in time (--wait)
+  7  the policy failed (policy test)";
 
 /// Configures a fleet of Fleetway proxies through its management server.
 #[derive(Debug, Parser)]
@@ -141,6 +148,7 @@ pub(crate) enum Command {
     Revisions(Revisions),
     Show(Show),
     Validate(Validate),
+    Policy(Policy),
     Completions(Completions),
     Version(Version),
 }
@@ -184,7 +192,7 @@ pub(crate) struct Write {
 }
 
 /// Waiting until a change is live.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Wait {
     /// Wait until the connected proxies serve the change, at most this long [default: 30s].
     #[arg(

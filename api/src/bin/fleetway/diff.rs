@@ -6,10 +6,15 @@ use similar::TextDiff;
 
 /// The lines that differ, with three lines around them. `meta` is left out: it always differs.
 pub(crate) fn unified(before: Option<&Value>, after: Option<&Value>) -> String {
-    let (before, after) = (text(before), text(after));
-    TextDiff::from_lines(&before, &after)
+    of_texts(&text(before), &text(after))
+}
+
+/// The same of two texts.
+pub(crate) fn of_texts(before: &str, after: &str) -> String {
+    TextDiff::from_lines(before, after)
         .unified_diff()
         .context_radius(3)
+        .missing_newline_hint(false)
         .to_string()
 }
 

@@ -7,6 +7,7 @@ use fleetway_api::{
     client::ClientError,
     rest::{Code, RevisionStatus},
 };
+use fleetway_policy_runtime::{Failure, Stage};
 
 /// Wrong usage, or an error that is none of the others.
 pub(crate) const OTHER: u8 = 1;
@@ -15,6 +16,7 @@ const CONFLICT: u8 = 3;
 const NOT_FOUND: u8 = 4;
 const UNAVAILABLE: u8 = 5;
 const NOT_LIVE: u8 = 6;
+const POLICY_FAILED: u8 = 7;
 
 /// Files or resources are not valid.
 #[derive(Debug)]
@@ -94,6 +96,16 @@ impl fmt::Display for NotLive {
 
 impl std::error::Error for NotLive {}
 
+/// A policy that was tried out failed.
+#[derive(Debug, thiserror::Error)]
+#[error("the policy failed at {stage}: {failure}")]
+pub(crate) struct PolicyFailed {
+    /// Where.
+    pub(crate) stage: Stage,
+    /// Why.
+    pub(crate) failure: Failure,
+}
+
 /// The exit code for an error.
 pub(crate) fn code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
@@ -102,6 +114,9 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
         }
         if cause.is::<NotLive>() {
             return NOT_LIVE;
+        }
+        if cause.is::<PolicyFailed>() {
+            return POLICY_FAILED;
         }
         if let Some(error) = cause.downcast_ref::<ClientError>() {
             return of_call(error);

@@ -97,7 +97,11 @@ impl Output {
         before: Option<&Value>,
         after: Option<&Value>,
     ) -> anyhow::Result<()> {
-        let text = diff::unified(before, after);
+        self.changes(&diff::unified(before, after))
+    }
+
+    /// A unified diff, indented below a line that says of what.
+    pub(crate) fn changes(&mut self, text: &str) -> anyhow::Result<()> {
         for line in text.lines() {
             // A colour code in a value is not to reach the terminal.
             let line = &line.replace(char::is_control, " ");

@@ -5,6 +5,7 @@ mod completions;
 mod delete;
 mod edit;
 mod get;
+mod policy;
 mod revisions;
 mod show;
 mod status;
@@ -33,6 +34,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Revisions(args) => revisions::run(&client()?, args, out).await,
         Command::Show(args) => show::run(&client()?, args, out).await,
         Command::Validate(args) => validate::run(args, out),
+        Command::Policy(args) => Box::pin(policy::run(client, args, out)).await,
         Command::Completions(args) => completions::run(args, out),
         Command::Version(_) => version::run(&client()?, out).await,
     };

@@ -1,0 +1,216 @@
+//! `policy test`: a policy on a request, here.
+
+mod log;
+mod message;
+mod report;
+mod stages;
+
+use std::{fs, path::Path, sync::Arc, time::SystemTime};
+
+use anyhow::Context as _;
+use fleetway_api::{
+    BodyAccess, Name, PathNormalization, Policy, Resource, component_digest,
+    document::{self, Expected},
+    normalize,
+};
+use fleetway_policy_runtime::{
+    Bounds, Client, Description, Facts, Hint, Limits, Metadata, Shared, Stage, Subject, Unit,
+};
+use serde_json::json;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use super::{compile, fault, read, read_config, refused};
+use crate::{
+    args::{StageName, Test},
+    exit::{Faults, PolicyFailed},
+    output::Output,
+};
+
+/// What the head of a request may hold where a listener says nothing else.
+const BOUNDS: Bounds = Bounds {
+    fields: 100,
+    bytes: 65_536,
+};
+
+pub(super) async fn run(args: &Test, output: &mut Output) -> anyhow::Result<()> {
+    let request = read_message(&args.request, message::request)?;
+    let response = match &args.response {
+        Some(path) => read_message(path, message::response)?,
+        None => message::empty_response(),
+    };
+    let path = &args.file;
+    let wasm = read(path)?;
+    let policy = policy(args, &wasm)?;
+    let program = compile(path, &wasm, policy.limits.fuel.is_some())?;
+    let stages = chosen(args, program.description())?;
+
+    let (lines, subscriber) = log::capture();
+    let _captured = subscriber.set_default();
+    let limits = Limits {
+        timeout: policy.limits.timeout,
+        memory: usize::try_from(policy.limits.memory)?,
+        fuel: policy.limits.fuel,
+    };
+    let config = policy.config.merged(None);
+    let tried = program.try_out(&config, limits).await;
+    let faults = tried.map_err(|error| refused(path, &error))?;
+    if !faults.is_empty() {
+        let file = args.config.as_deref().unwrap_or(Path::new("config"));
+        let all = faults
+            .into_iter()
+            .flat_map(|of| fault(file, &of.path, of.message).all);
+        return Err(Faults::from(all.collect::<Vec<_>>()).into());
+    }
+    // What it wrote while it looked at the configuration is of no stage.
+    lines.take();
+
+    let name = policy.common.name.as_str();
+    let unit = Arc::new(Unit {
+        name: name.into(),
+        program,
+        config: config.into(),
+        limits,
+        shared: Arc::new(Shared::new(name)),
+    });
+    let mut run = stages::Run {
+        unit: unit.clone(),
+        body: policy.body,
+        piece: usize::try_from(args.piece)?,
+        place: &args.place,
+        lines,
+        request_body: request.body,
+        response,
+        hint: Hint::default(),
+    };
+    let subject = subject(args, request.head);
+    let passed = Box::pin(run.all(&stages, subject)).await;
+    report::print(name, &passed, &unit.shared, output)?;
+    match passed.last().and_then(stages::Passed::failure) {
+        None => Ok(()),
+        Some((stage, failure)) => Err(PolicyFailed {
+            stage,
+            failure: failure.clone(),
+        }
+        .into()),
+    }
+}
+
+/// Reads a file as a message.
+fn read_message<H>(
+    path: &Path,
+    read: impl Fn(&[u8]) -> Result<message::Message<H>, String>,
+) -> anyhow::Result<message::Message<H>> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(read(&bytes).map_err(|message| fault(path, "", message))?)
+}
+
+/// The policy that the options stand for, checked as one that is pushed is.
+fn policy(args: &Test, wasm: &[u8]) -> anyhow::Result<Policy> {
+    let stem = args.file.file_stem().and_then(|name| name.to_str());
+    let stem = stem.filter(|name| Name::new(name).is_ok());
+    let name = args.place.name.as_deref().or(stem).unwrap_or("policy");
+    let mut limits = json!({});
+    if let Some(timeout) = &args.bounds.timeout {
+        limits["timeout"] = timeout.as_str().into();
+    }
+    if let Some(memory) = args.bounds.memory {
+        limits["memory"] = memory.into();
+    }
+    if let Some(fuel) = args.bounds.fuel {
+        limits["fuel"] = fuel.into();
+    }
+    let mut document = json!({
+        "kind": "Policy",
+        "name": name,
+        "component": component_digest(wasm),
+        "body": match (args.stream, args.no_body) {
+            (true, _) => "STREAMED",
+            (_, true) => "NONE",
+            _ => "BUFFERED",
+        },
+        "limits": limits,
+    });
+    if let Some(path) = &args.config {
+        document["config"] = read_config(path)?;
+    }
+    if let Some(max) = args.bounds.max_body {
+        document["max_body"] = max.into();
+    }
+    let place = format!("policies/{name}");
+    let expected = Expected {
+        kind: None,
+        name: None,
+    };
+    let read = document::read(document, expected, &place).map_err(Faults::from)?;
+    match Resource::read(read.message).map_err(Faults::from)? {
+        Resource::Policy(policy) => Ok(*policy),
+        other => anyhow::bail!("{} is no policy", other.id()),
+    }
+}
+
+/// The stages to run, in order.
+fn chosen(args: &Test, description: &Description) -> anyhow::Result<Vec<Stage>> {
+    let has = &description.stages;
+    let names: Vec<&str> = has.iter().map(|stage| stage.as_str()).collect();
+    let names = names.join(", ");
+    let stages = match args.stage {
+        None => has.clone(),
+        Some(stage) => vec![match stage {
+            StageName::PreRoute => Stage::PreRoute,
+            StageName::PreUpstream => Stage::PreUpstream,
+            StageName::PostResponse => Stage::PostResponse,
+        }],
+    };
+    if let Some(missing) = stages.iter().find(|stage| !has.contains(stage)) {
+        anyhow::bail!("the component does nothing at {missing}: it exports {names}");
+    }
+    let streams = |stage: &Stage| match stage {
+        Stage::PreRoute => false,
+        Stage::PreUpstream => description.request_body,
+        Stage::PostResponse => description.response_body,
+    };
+    if args.stream && !stages.iter().any(streams) {
+        anyhow::bail!(
+            "--stream is for components that export request-body or response-body, for a stage that runs: leave it out"
+        );
+    }
+    Ok(stages)
+}
+
+/// A request as a proxy has it when the first policy sees it.
+fn subject(args: &Test, mut request: http::request::Parts) -> Box<Subject> {
+    let id = message::request_id(&mut request.headers);
+    let place = &args.place;
+    let facts = Facts {
+        id,
+        received: SystemTime::now(),
+        protocol: message::protocol(request.version),
+        client: Arc::new(Client {
+            address: place.client,
+            listener: place.listener.as_str().into(),
+            connection: 1,
+            tls: None,
+        }),
+        paths: Arc::new(|path| {
+            let normal = normalize(path, &PathNormalization::default());
+            normal
+                .map(std::borrow::Cow::into_owned)
+                .map_err(|fault| fault.to_string())
+        }),
+        bounds: BOUNDS,
+    };
+    Box::new(Subject {
+        request,
+        facts: Arc::new(facts),
+        metadata: Metadata::default(),
+        annotations: Vec::new(),
+    })
+}
+
+/// The most bytes of a body in body mode `BUFFERED`.
+fn max_body(body: BodyAccess) -> Option<usize> {
+    match body {
+        BodyAccess::Buffered { max } => Some(usize::try_from(max).unwrap_or(usize::MAX)),
+        BodyAccess::None | BodyAccess::Streamed => None,
+    }
+}
