@@ -11,4 +11,5 @@ mod conversation;
 mod documents;
 mod files;
 mod messages;
+mod policies;
 mod round_trip;

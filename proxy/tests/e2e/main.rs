@@ -27,6 +27,7 @@ mod identity;
 mod independence;
 mod listeners;
 mod policies;
+mod policy_push;
 mod protection;
 mod readme;
 mod refusal;
