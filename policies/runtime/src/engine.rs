@@ -1,6 +1,12 @@
 //! What all policies of a process run on.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use tokio::sync::Semaphore;
 use wasmtime::{
@@ -8,7 +14,7 @@ use wasmtime::{
     component::{HasSelf, Linker},
 };
 
-use crate::{abi, host::wasi, state::State, ticker::Ticker};
+use crate::{abi, cache::Cache, host::wasi, state::State, ticker::Ticker};
 
 /// The stack a guest may use.
 const WASM_STACK: usize = 512 * 1024;
@@ -24,7 +30,8 @@ pub(crate) const MEMORY_MAX: usize = 256 * 1024 * 1024;
 pub struct Options {
     /// The most calls at once.
     pub calls: u32,
-    /// Where what was compiled is kept; `None` to compile at each start.
+    /// The folder where what was compiled is kept, for this user alone; `None` to compile at each
+    /// start.
     pub cache: Option<PathBuf>,
     /// Whether calls can be bounded by fuel, which makes all of them slower.
     pub fuel: bool,
@@ -48,6 +55,8 @@ pub struct Runtime {
     /// One for each call there may be.
     pub(crate) places: Arc<Semaphore>,
     pub(crate) options: Options,
+    pub(crate) cache: Option<Cache>,
+    pub(crate) compiled: AtomicU64,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -82,6 +91,11 @@ impl Runtime {
             .map_err(pool)?;
         wasi::add_to_linker(&mut linker).map_err(pool)?;
         let ticker = Ticker::start(&engine)?;
+        let cache = options.cache.as_ref().and_then(|folder| {
+            Cache::open(folder, &engine)
+                .inspect_err(|error| tracing::warn!(folder = %folder.display(), %error, "compiled components cannot be kept: each start compiles them again"))
+                .ok()
+        });
         let calls = usize::try_from(options.calls).unwrap_or(Semaphore::MAX_PERMITS);
         Ok(Arc::new(Self {
             engine,
@@ -89,7 +103,23 @@ impl Runtime {
             ticker,
             places: Arc::new(Semaphore::new(calls.min(Semaphore::MAX_PERMITS))),
             options,
+            cache,
+            compiled: AtomicU64::new(0),
         }))
+    }
+
+    /// How many components it has compiled: those it found compiled are not counted.
+    #[must_use]
+    pub fn compiled(&self) -> u64 {
+        self.compiled.load(Ordering::Relaxed)
+    }
+
+    /// Removes what is kept of components other than those of these digests (SHA-256, in lower-case
+    /// hexadecimal). Reads and changes a folder: not for a thread that serves.
+    pub fn retain(&self, digests: &[&str]) {
+        if let Some(cache) = &self.cache {
+            cache.retain(digests);
+        }
     }
 }
 

@@ -28,9 +28,6 @@ pub enum CompileError {
     /// It could not be instantiated.
     #[error("it cannot be instantiated: {0}")]
     Start(String),
-    /// What was compiled before could not be read or written.
-    #[error("{0}")]
-    Cache(String),
 }
 
 /// Something wrong with a configuration.

@@ -10,6 +10,7 @@
 
 mod abi;
 mod body;
+mod cache;
 mod call;
 mod describe;
 mod engine;

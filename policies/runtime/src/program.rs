@@ -1,12 +1,12 @@
 //! A component, compiled.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use wasmtime::component::{Component, InstancePre};
 
 use crate::{
     CompileError, Description, Fault, Limits, Runtime, Shared, Stage, Subject, Unit, abi::stages,
-    describe, failure::root, state::State,
+    cache, describe, failure::root, state::State,
 };
 
 /// A component, compiled and ready to be instantiated.
@@ -57,15 +57,31 @@ impl Exports {
     }
 }
 
+fn compiled(runtime: &Runtime, bytes: &[u8]) -> Result<Component, CompileError> {
+    let component = Component::from_binary(&runtime.engine, bytes)
+        .map_err(|error| CompileError::Invalid(root(&error)))?;
+    runtime.compiled.fetch_add(1, Ordering::Relaxed);
+    Ok(component)
+}
+
 impl Program {
-    /// Compiles a component. Takes from milliseconds to seconds, by its size, on every core there is.
+    /// Compiles a component, unless it is there compiled. Takes from milliseconds to seconds, by its
+    /// size, on every core there is.
     ///
     /// # Errors
     /// When it is none, or none that is a policy of this version.
     pub fn compile(runtime: &Arc<Runtime>, bytes: &[u8]) -> Result<Arc<Self>, CompileError> {
-        let component = Component::from_binary(&runtime.engine, bytes)
-            .map_err(|error| CompileError::Invalid(root(&error)))?;
-        Self::link(runtime, &component, bytes)
+        let Some(cache) = &runtime.cache else {
+            return Self::link(runtime, &compiled(runtime, bytes)?, bytes);
+        };
+        let digest = cache::digest_of(bytes);
+        if let Some(component) = cache.read(&runtime.engine, &digest) {
+            return Self::link(runtime, &component, bytes);
+        }
+        let component = compiled(runtime, bytes)?;
+        let program = Self::link(runtime, &component, bytes)?;
+        cache.write(&digest, &component);
+        Ok(program)
     }
 
     fn link(

@@ -1,5 +1,6 @@
 //! The runtime with real components.
 
+mod cache;
 mod hostile;
 mod smoke;
 mod support;
