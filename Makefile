@@ -1,5 +1,5 @@
 # Each target is a thin name for one command.
-.PHONY: run test lint policies fuzz bench bench-peers instructions soak clean
+.PHONY: run test lint policies policies-languages fuzz bench bench-peers instructions soak clean
 
 # The whole of it on loopback, with real requests through it. Ctrl-C stops it.
 run:
@@ -19,6 +19,10 @@ lint:
 policies:
 	cargo test --locked --manifest-path policies/samples/Cargo.toml
 	policies/build.sh
+
+# Those in Python and JavaScript, for `make test` to run too; needs python3 and npm.
+policies-languages:
+	policies/build.sh languages
 
 # Each parser on inputs made up for it, for FUZZ_SECONDS each; needs cargo-fuzz and a C++ compiler.
 fuzz:

@@ -4,6 +4,10 @@
 # With rustup's target wasm32-wasip2 cargo makes components itself. Without it the compiler of Debian
 # does (packages rustc-web cargo-web rust-web-src lld): it builds the standard library too, and a
 # small tool makes components of the modules. POLICIES_OUT names another directory to build into.
+#
+# `build.sh languages` builds those in Python and JavaScript into testdata/policies/languages, which
+# is not committed: the interpreters in them are large. It needs python3 and npm, and installs the
+# tools, of the versions named beside the samples, where cargo builds.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -11,6 +15,39 @@ out=${POLICIES_OUT:-$here/../testdata/policies}
 target_dir=${CARGO_TARGET_DIR:-$here/samples/target}
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 cd "$here/samples"
+
+if [ "${1:-}" = languages ]; then
+    for program in python3 npm; do
+        command -v "$program" >/dev/null || {
+            echo "no $program: policies in Python and JavaScript are built with python3 (its venv and pip) and npm" >&2
+            exit 1
+        }
+    done
+    tools=$target_dir/languages
+    mkdir -p "$tools" "$out/languages"
+    python3 -m venv "$tools/python"
+    "$tools/python/bin/pip" install --quiet --disable-pip-version-check --requirement python/requirements.txt
+    cp javascript/package.json javascript/package-lock.json "$tools"
+    npm ci --prefix "$tools" --silent --no-audit --no-fund --ignore-scripts
+    # A world of a sample beside the package it is made of.
+    world() {
+        rm -rf "$tools/wit" && mkdir -p "$tools/wit/deps/policy"
+        cp "$1/wit/world.wit" "$tools/wit" && cp ../wit/*.wit "$tools/wit/deps/policy"
+    }
+    for policy in python/*/app.py; do
+        policy=$(dirname "$policy") && name=$(basename "$policy")
+        world "$policy"
+        "$tools/python/bin/componentize-py" --wit-path "$tools/wit" --world "$name" componentize app \
+            --stub-wasi --python-path "$policy" --output "$out/languages/$name.wasm"
+    done
+    for policy in javascript/*/app.js; do
+        policy=$(dirname "$policy") && name=$(basename "$policy")
+        world "$policy"
+        "$tools/node_modules/.bin/componentize-qjs" --wit "$tools/wit" --world "$name" --js "$policy/app.js" \
+            --stub-wasi --sync --opt-size --output "$out/languages/$name.wasm"
+    done
+    exit
+fi
 mkdir -p "$out"
 
 # Everything but the tool, by the names of their folders.

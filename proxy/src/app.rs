@@ -22,7 +22,7 @@ use crate::{
     admin::{self, Admin},
     config::{Config, ConfigSource, TrustFiles},
     handover::{self, HandoverError, Legacy, Predecessor},
-    overload,
+    overload, policy,
     runtime::{Addresses, Runtime},
     state::StateFolder,
     xds::{self, Node, Servers, Source, StartError, Status, Trust},
@@ -41,6 +41,8 @@ pub struct Signals<S> {
 
 /// How long a new process may take until it serves what this one does.
 const SUCCESSION: Duration = Duration::from_secs(60);
+/// Where compiled components are kept within the state folder.
+const COMPILED: &str = "compiled";
 /// How long to wait until a state folder that is not to be had is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -61,7 +63,10 @@ pub async fn run(
     let address = socket.local_addr()?;
     let duplicate = socket.as_fd().try_clone_to_owned()?;
     let workers = config.worker_count();
-    let runtime = Arc::new(Runtime::start_with(workers, legacy.sockets)?);
+    let policies = policy::Settings {
+        cache: Some(config.state.join(COMPILED)),
+    };
+    let runtime = Arc::new(Runtime::start_with(workers, legacy.sockets, policies)?);
     // Two processes can have one log while one hands over to the other.
     let pid = std::process::id();
     tracing::info!(pid, admin = %address, workers, "started");

@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, watch};
 use crate::{
     listener::{Inherited, Sockets},
     overload::Overload,
+    policy::{Programs, Settings},
     snapshot::{Apply, Live, Snapshot, Update},
     worker::Worker,
 };
@@ -40,16 +41,23 @@ impl Runtime {
     /// # Errors
     /// When a thread cannot be started.
     pub fn start(workers: usize) -> io::Result<Self> {
-        Self::start_with(workers, Vec::new())
+        Self::start_with(workers, Vec::new(), Settings::default())
     }
 
-    /// The same, with sockets that were passed on to this process.
+    /// The same, with sockets that were passed on to this process, and how policies are run.
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn start_with(workers: usize, inherited: Vec<Inherited>) -> io::Result<Self> {
+    pub fn start_with(
+        workers: usize,
+        inherited: Vec<Inherited>,
+        policies: Settings,
+    ) -> io::Result<Self> {
         let overload = Arc::new(Overload::default());
-        let live = Arc::new(Live::new(Snapshot::default()));
+        let live = Arc::new(Live::new(Snapshot {
+            policies: Programs::new(policies),
+            ..Snapshot::default()
+        }));
         let workers = (0..workers.max(1))
             .map(|index| Worker::start(index, live.clone(), overload.clone()))
             .collect::<io::Result<_>>()?;
@@ -150,6 +158,9 @@ impl Apply for Arc<Runtime> {
         }
         for name in &removed {
             self.live.load().latencies.forget(name);
+        }
+        if changed.iter().any(|id| id.kind == Kind::Component) {
+            self.live.load().policies.tidy().await;
         }
         *sockets = plan.sockets;
         let addresses: Addresses = sockets

@@ -53,6 +53,22 @@ impl Programs {
         self.shared.values()
     }
 
+    /// Removes from the disk what was compiled of components that are not there any more. To be
+    /// waited for before anything else is compiled.
+    pub async fn tidy(&self) {
+        let Some(runtime) = self.runtime.get().cloned() else {
+            return;
+        };
+        let compiled = self.compiled.clone();
+        let removing = tokio::task::spawn_blocking(move || {
+            let digests: Vec<&str> = compiled.keys().map(Name::as_str).collect();
+            runtime.retain(&digests);
+        });
+        if let Err(error) = removing.await {
+            tracing::error!(%error, "what was compiled of former components is still on the disk");
+        }
+    }
+
     /// Those of `resources`, of which `changed` are new or gone. Gives also the routes and listeners
     /// that did not change though their policies did.
     ///

@@ -1,5 +1,7 @@
 //! A component as large as an interpreter makes it, from its upload to a proxy's disk and back.
 
+use std::fs;
+
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -78,4 +80,51 @@ async fn a_component_of_forty_megabytes_comes_to_a_proxy_once_and_is_served_from
     let revision = server.client().commit(&[plain], &[]).await;
     server.client().live(revision, 1).await;
     assert!(!dumped(&proxy).await.to_string().contains(&digest));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_compiled_is_kept_over_a_restart_and_leaves_the_disk_with_its_component() {
+    let server = Server::start().await;
+    let mut proxy = Proxy::of(&server, "p1", "blue").await;
+    let rest = server.client();
+    let rules = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../testdata/policies/header-rules.wasm"
+    );
+    let (status, document) = rest
+        .put_component(fs::read(rules).expect("a component"))
+        .await;
+    assert_eq!(status, 201);
+    let digest = document["name"].as_str().expect("a name");
+    let mut route = documents::respond("r", "/", "served");
+    route["policies"] = json!([{"policy": "p", "stage": "POST_RESPONSE"}]);
+    let config = json!({"response": [{"set": {"name": "x-a", "value": "1"}}]});
+    let policy = json!({"kind": "Policy", "name": "p", "component": digest, "config": config});
+    rest.commit_live(&[documents::listener("web"), policy, route], 1)
+        .await;
+    let has_run = async |proxy: &Proxy| {
+        let url = format!("http://{}/", proxy.listener("web").await);
+        let answer = reqwest::get(&url).await.expect("an answer");
+        assert_eq!(answer.headers()["x-a"], "1");
+    };
+    has_run(&proxy).await;
+    let kept = proxy.compiled();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert!(kept[0].0.starts_with(digest), "{kept:?}");
+
+    // Compiled again it would be another file.
+    eventually("the configuration is on disk", async || {
+        proxy.has_on_disk("served").then_some(())
+    })
+    .await;
+    proxy.restart().await;
+    has_run(&proxy).await;
+    assert_eq!(proxy.compiled(), kept);
+
+    let plain = documents::respond("r", "/", "plain");
+    rest.commit_live(&[plain], 1).await;
+    eventually("it is removed", async || {
+        proxy.compiled().is_empty().then_some(())
+    })
+    .await;
 }

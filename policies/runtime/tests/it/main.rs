@@ -2,5 +2,6 @@
 
 mod cache;
 mod hostile;
+mod languages;
 mod smoke;
 mod support;

@@ -325,6 +325,19 @@ impl Proxy {
         file.windows(text.len()).any(|part| part == text.as_bytes())
     }
 
+    /// What it keeps of compiled components: the names of the files and their numbers.
+    pub fn compiled(&self) -> Vec<(String, u64)> {
+        let entries = fs::read_dir(self.state.path().join("compiled")).expect("a folder");
+        entries
+            .map(|entry| entry.expect("an entry"))
+            .filter(|entry| entry.file_name() != "key")
+            .map(|entry| {
+                let number = std::os::unix::fs::DirEntryExt::ino(&entry);
+                (entry.file_name().to_string_lossy().into_owned(), number)
+            })
+            .collect()
+    }
+
     /// Asks it to stop, as a service manager does.
     pub fn terminate(&self) {
         self.signal("TERM");
