@@ -140,7 +140,7 @@ fn decisions_changes_and_the_rest_are_told_stage_by_stage() {
             {"annotate": {"key": "who", "value": "me"}},
             {"increment": {"name": "seen_total", "labels": [["of", "a"]], "by": 2}},
         ],
-        "post_response": [{"set_status": 418}],
+        "post_response": [{"set_status": {"status": 418}}],
     });
     let (code, told) = probe(&config, GET, &[]);
     assert_eq!(code, 0, "{told:#}");

@@ -123,14 +123,14 @@ pub(crate) struct Place {
 #[command(next_help_heading = "What the policy may use")]
 pub(crate) struct Bounds {
     /// `limits.timeout` [default: 50ms].
-    #[arg(long = "limit-timeout", value_name = "TIME")]
-    pub(crate) timeout: Option<String>,
+    #[arg(long, value_name = "TIME")]
+    pub(crate) limit_timeout: Option<String>,
     /// `limits.memory`, in bytes [default: 32 MiB].
-    #[arg(long = "limit-memory", value_name = "BYTES")]
-    pub(crate) memory: Option<u32>,
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) limit_memory: Option<u32>,
     /// `limits.fuel` [default: no limit].
-    #[arg(long = "limit-fuel", value_name = "NUMBER")]
-    pub(crate) fuel: Option<u64>,
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) limit_fuel: Option<u64>,
     /// `max_body`, in bytes [default: 1 MiB].
     #[arg(long, value_name = "BYTES", conflicts_with_all = ["stream", "no_body"])]
     pub(crate) max_body: Option<u32>,

@@ -110,13 +110,13 @@ fn policy(args: &Test, wasm: &[u8]) -> anyhow::Result<Policy> {
     let stem = stem.filter(|name| Name::new(name).is_ok());
     let name = args.place.name.as_deref().or(stem).unwrap_or("policy");
     let mut limits = json!({});
-    if let Some(timeout) = &args.bounds.timeout {
+    if let Some(timeout) = &args.bounds.limit_timeout {
         limits["timeout"] = timeout.as_str().into();
     }
-    if let Some(memory) = args.bounds.memory {
+    if let Some(memory) = args.bounds.limit_memory {
         limits["memory"] = memory.into();
     }
-    if let Some(fuel) = args.bounds.fuel {
+    if let Some(fuel) = args.bounds.limit_fuel {
         limits["fuel"] = fuel.into();
     }
     let mut document = json!({
