@@ -16,7 +16,7 @@ use fleetway_api::{
 use fleetway_policy_runtime::{
     Bounds, Client, Description, Facts, Hint, Limits, Metadata, Shared, Stage, Subject, Unit,
 };
-use serde_json::json;
+use serde_json::Value;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{compile, fault, read, read_config, refused};
@@ -109,33 +109,29 @@ fn policy(args: &Test, wasm: &[u8]) -> anyhow::Result<Policy> {
     let stem = args.file.file_stem().and_then(|name| name.to_str());
     let stem = stem.filter(|name| Name::new(name).is_ok());
     let name = args.place.name.as_deref().or(stem).unwrap_or("policy");
-    let mut limits = json!({});
-    if let Some(timeout) = &args.bounds.limit_timeout {
-        limits["timeout"] = timeout.as_str().into();
-    }
-    if let Some(memory) = args.bounds.limit_memory {
-        limits["memory"] = memory.into();
-    }
-    if let Some(fuel) = args.bounds.limit_fuel {
-        limits["fuel"] = fuel.into();
-    }
-    let mut document = json!({
-        "kind": "Policy",
-        "name": name,
-        "component": component_digest(wasm),
-        "body": match (args.stream, args.no_body) {
-            (true, _) => "STREAMED",
-            (_, true) => "NONE",
-            _ => "BUFFERED",
-        },
-        "limits": limits,
-    });
-    if let Some(path) = &args.config {
-        document["config"] = read_config(path)?;
-    }
-    if let Some(max) = args.bounds.max_body {
-        document["max_body"] = max.into();
-    }
+    let mode = match (args.stream, args.no_body) {
+        (true, _) => "STREAMED",
+        (_, true) => "NONE",
+        _ => "BUFFERED",
+    };
+    let bounds = &args.bounds;
+    let limits = object([
+        ("timeout", bounds.limit_timeout.as_deref().map(Value::from)),
+        ("memory", bounds.limit_memory.map(Value::from)),
+        ("fuel", bounds.limit_fuel.map(Value::from)),
+    ]);
+    let document = object([
+        ("kind", Some("Policy".into())),
+        ("name", Some(name.into())),
+        ("component", Some(component_digest(wasm).into())),
+        (
+            "config",
+            args.config.as_deref().map(read_config).transpose()?,
+        ),
+        ("body", Some(mode.into())),
+        ("max_body", bounds.max_body.map(Value::from)),
+        ("limits", Some(limits)),
+    ]);
     let place = format!("policies/{name}");
     let expected = Expected {
         kind: None,
@@ -146,6 +142,15 @@ fn policy(args: &Test, wasm: &[u8]) -> anyhow::Result<Policy> {
         Resource::Policy(policy) => Ok(*policy),
         other => anyhow::bail!("{} is no policy", other.id()),
     }
+}
+
+/// The fields that are there.
+fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
+    let there = fields.into_iter();
+    there
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 /// The stages to run, in order.
