@@ -27,7 +27,6 @@ if [ "${1:-}" = languages ]; then
     mkdir -p "$tools" "$out/languages"
     python3 -m venv "$tools/python"
     "$tools/python/bin/pip" install --quiet --disable-pip-version-check --requirement python/requirements.txt
-    # It depends on nothing but its own binaries, of the same version: there is nothing to lock.
     cp javascript/package.json "$tools"
     npm install --no-package-lock --prefix "$tools" --loglevel=error --no-audit --no-fund --ignore-scripts
     # A world of a sample beside the package it is made of.
@@ -44,8 +43,8 @@ if [ "${1:-}" = languages ]; then
     for policy in javascript/*/app.js; do
         policy=$(dirname "$policy") && name=$(basename "$policy")
         world "$policy"
-        "$tools/node_modules/.bin/componentize-qjs" --wit "$tools/wit" --world "$name" --js "$policy/app.js" \
-            --stub-wasi --sync --opt-size --output "$out/languages/$name.wasm"
+        "$tools/node_modules/.bin/componentize-js" "$policy/app.js" --wit "$tools/wit" --world-name "$name" \
+            --disable stdio random clocks http fetch-event --out "$out/languages/$name.wasm"
     done
     exit
 fi

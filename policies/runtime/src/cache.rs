@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, OpenOptions},
     hash::{Hash as _, Hasher},
     io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
@@ -19,7 +19,7 @@ use aws_lc_rs::{
     digest::{self, SHA256, SHA256_OUTPUT_LEN},
     hmac, rand,
 };
-use rustix::{fs::OFlags, process::geteuid};
+use rustix::fs::OFlags;
 use wasmtime::{Engine, component::Component};
 
 /// The key's file.
@@ -144,7 +144,8 @@ pub(crate) fn digest_of(component: &[u8]) -> String {
 /// The key of a folder, made if there is none that is this user's alone.
 fn key(folder: &Path) -> io::Result<[u8; KEY_LEN]> {
     let path = folder.join(KEY);
-    match read_key(&path) {
+    let user = user(folder)?;
+    match read_key(&path, user) {
         Ok(Some(key)) => return Ok(key),
         Ok(None) => {
             tracing::warn!(file = %path.display(), "the key of the compiled components could be known to others, or is none: there is a new one, and all are compiled anew");
@@ -158,8 +159,17 @@ fn key(folder: &Path) -> io::Result<[u8; KEY_LEN]> {
     Ok(key)
 }
 
+/// The user whose files this process makes in a folder.
+fn user(folder: &Path) -> io::Result<u32> {
+    let path = folder.join(format!("user.{}{TEMPORARY}", std::process::id()));
+    write_new(&path, &[])?;
+    let about = fs::symlink_metadata(&path);
+    fs::remove_file(&path)?;
+    Ok(about?.uid())
+}
+
 /// The key in a file; none if the file is not this user's, others can reach it, or it is no key.
-fn read_key(path: &Path) -> io::Result<Option<[u8; KEY_LEN]>> {
+fn read_key(path: &Path, user: u32) -> io::Result<Option<[u8; KEY_LEN]>> {
     let about = fs::symlink_metadata(path)?;
     if !about.is_file() {
         return Ok(None);
@@ -168,7 +178,7 @@ fn read_key(path: &Path) -> io::Result<Option<[u8; KEY_LEN]>> {
     options.read(true).custom_flags(no_links());
     let mut file = options.open(path)?;
     let about = file.metadata()?;
-    let alone = about.is_file() && about.uid() == geteuid().as_raw() && about.mode() & 0o077 == 0;
+    let alone = about.is_file() && about.uid() == user && about.mode() & 0o077 == 0;
     if !alone || about.len() != KEY_LEN as u64 {
         return Ok(None);
     }
