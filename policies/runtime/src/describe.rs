@@ -39,6 +39,16 @@ impl Stage {
         }
     }
 
+    /// As documents have it: `PRE_ROUTE`.
+    #[must_use]
+    pub const fn in_documents(self) -> &'static str {
+        match self {
+            Self::PreRoute => "PRE_ROUTE",
+            Self::PreUpstream => "PRE_UPSTREAM",
+            Self::PostResponse => "POST_RESPONSE",
+        }
+    }
+
     /// Its place in [`Stage::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {
@@ -69,6 +79,53 @@ pub struct Description {
     pub imports: Vec<String>,
     /// A JSON Schema of its configuration.
     pub schema: Option<String>,
+}
+
+/// Why a component cannot do what it is to do at a stage.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    /// It does nothing there.
+    #[error("is {wanted}, at which the component does nothing: give {has}")]
+    Stage {
+        /// The stage.
+        wanted: &'static str,
+        /// Those it has.
+        has: String,
+    },
+    /// Bodies cannot pass through it.
+    #[error(
+        "is {wanted}, where `body: STREAMED` of the policy needs a component that exports {export}: choose another `body`, or another component"
+    )]
+    Body {
+        /// The stage.
+        wanted: &'static str,
+        /// What it lacks.
+        export: &'static str,
+    },
+}
+
+impl Description {
+    /// Whether it can be attached at a stage, with bodies that pass through it if `streamed`.
+    ///
+    /// # Errors
+    /// Why not: what is wrong with the stage.
+    pub fn fits(&self, stage: Stage, streamed: bool) -> Result<(), Misfit> {
+        let wanted = stage.in_documents();
+        if !self.stages.contains(&stage) {
+            let has: Vec<_> = self.stages.iter().map(|has| has.in_documents()).collect();
+            let has = has.join(" or ");
+            return Err(Misfit::Stage { wanted, has });
+        }
+        let (passes, export) = match stage {
+            Stage::PreRoute => return Ok(()),
+            Stage::PreUpstream => (self.request_body, "request-body"),
+            Stage::PostResponse => (self.response_body, "response-body"),
+        };
+        if streamed && !passes {
+            return Err(Misfit::Body { wanted, export });
+        }
+        Ok(())
+    }
 }
 
 /// The names a component imports.

@@ -25,6 +25,9 @@ pub enum CompileError {
     /// An export is not what the ABI says.
     #[error("its export {0} is not of the type the ABI gives it: {1}")]
     Export(&'static str, String),
+    /// What it says of its configuration cannot be used.
+    #[error("its schema, in the section fleetway:config-schema, {0}")]
+    Schema(String),
     /// It could not be instantiated.
     #[error("it cannot be instantiated: {0}")]
     Start(String),

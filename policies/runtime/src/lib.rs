@@ -19,6 +19,7 @@ mod failure;
 mod host;
 mod metadata;
 mod program;
+mod schema;
 mod shared;
 mod state;
 mod ticker;
@@ -26,13 +27,13 @@ mod unit;
 
 pub use body::{Buffered, Feed, Step, Transform};
 pub use call::Call;
-pub use describe::{ABI_VERSION, Description, Stage};
+pub use describe::{ABI_VERSION, Description, Misfit, Stage};
 pub use engine::{Options, Runtime, SetupError};
 pub use facts::{Bounds, Certificate, Client, Exchange, Facts, PathRule, Protocol, Tls, Upstream};
 pub use failure::{CompileError, Failure, Fault};
 pub use metadata::Metadata;
 pub use program::Program;
-pub use shared::{Counts, Series, SeriesKind, Shared};
+pub use shared::{Counts, Durations, Failing, KEEPS_FAILING, Series, SeriesKind, Shared};
 pub use state::{Annotation, Subject};
 pub use unit::{Limits, Unit};
 

@@ -1,13 +1,20 @@
 //! A component, compiled.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use wasmtime::component::{Component, InstancePre};
 
 use crate::{
-    CompileError, Description, Fault, Limits, Runtime, Shared, Stage, Subject, Unit, abi::stages,
-    cache, describe, failure::root, state::State,
+    Call, CompileError, Description, Fault, Limits, Runtime, Shared, Stage, Subject, Unit,
+    abi::stages, cache, describe, engine::MEMORY_MAX, failure::root, schema::Schema, state::State,
 };
+
+/// How long looking at a configuration may take where the policy's time-out is shorter: nobody's
+/// request waits for it, and it may be the first thing the instance does.
+const LOOKING: Duration = Duration::from_secs(1);
 
 /// A component, compiled and ready to be instantiated.
 pub struct Program {
@@ -15,6 +22,7 @@ pub struct Program {
     pub(crate) pre: InstancePre<State>,
     pub(crate) exports: Exports,
     description: Description,
+    schema: Option<Schema>,
 }
 
 impl std::fmt::Debug for Program {
@@ -116,11 +124,14 @@ impl Program {
             imports,
             schema: describe::schema(bytes),
         };
+        let schema = description.schema.as_deref().map(Schema::read);
+        let schema = schema.transpose().map_err(CompileError::Schema)?;
         Ok(Arc::new(Self {
             runtime: runtime.clone(),
             pre,
             exports,
             description,
+            schema,
         }))
     }
 
@@ -130,28 +141,34 @@ impl Program {
         &self.description
     }
 
-    /// Makes one instance and looks at its exports, and has it look at `config` where it does such.
+    /// Makes one instance, with all the memory a policy can be given, and looks at its exports.
     ///
     /// # Errors
-    /// When it cannot be instantiated within `limits`, or what it says is wrong with the
-    /// configuration.
+    /// When it cannot be instantiated, or an export is not what the ABI says.
+    pub async fn trial(self: &Arc<Self>) -> Result<(), CompileError> {
+        let limits = Limits {
+            timeout: LOOKING,
+            memory: MEMORY_MAX,
+            fuel: None,
+        };
+        self.instance("{}", limits).await.map(drop)
+    }
+
+    /// What is wrong with a configuration, by the component's schema; where that finds nothing, by
+    /// what the component itself says.
+    ///
+    /// # Errors
+    /// When it cannot be instantiated within `limits`.
     pub async fn try_out(
         self: &Arc<Self>,
         config: &str,
         limits: Limits,
     ) -> Result<Vec<Fault>, CompileError> {
-        let unit = Arc::new(Unit {
-            name: "validation".into(),
-            program: self.clone(),
-            config: config.into(),
-            limits,
-            shared: Arc::new(Shared::new("validation")),
-        });
-        let mut call = unit
-            .start(Box::new(Subject::of_nobody()))
-            .await
-            .map_err(|(_, failure)| CompileError::Start(failure.to_string()))?;
-        call.check_exports()?;
+        let mut call = self.instance(config, limits).await?;
+        let found = self.schema.as_ref().map(|schema| schema.faults(config));
+        if let Some(faults) = found.filter(|faults| !faults.is_empty()) {
+            return Ok(faults);
+        }
         let faults = call.validate(config).await;
         Ok(faults.unwrap_or_else(|failure| {
             vec![Fault {
@@ -159,5 +176,28 @@ impl Program {
                 message: format!("the policy could not look at it: {failure}"),
             }]
         }))
+    }
+
+    async fn instance(
+        self: &Arc<Self>,
+        config: &str,
+        limits: Limits,
+    ) -> Result<Call, CompileError> {
+        let unit = Arc::new(Unit {
+            name: "validation".into(),
+            program: self.clone(),
+            config: config.into(),
+            limits: Limits {
+                timeout: limits.timeout.max(LOOKING),
+                ..limits
+            },
+            shared: Arc::new(Shared::new("validation")),
+        });
+        let mut call = unit
+            .start(Box::new(Subject::of_nobody()))
+            .await
+            .map_err(|(_, failure)| CompileError::Start(failure.to_string()))?;
+        call.check_exports()?;
+        Ok(call)
     }
 }

@@ -1,6 +1,7 @@
 //! The admin page: what this proxy serves and how it fares. Read only; on loopback by default.
 
 mod certificates;
+mod policies;
 mod source;
 
 use std::{pin::pin, sync::Arc, time::Duration};
@@ -51,6 +52,7 @@ pub async fn serve(socket: TcpListener, admin: Admin, shutdown: CancellationToke
         .route("/readyz", get(ready))
         .route("/config_dump", get(config_dump))
         .route("/listeners", get(listeners))
+        .route("/policies", get(policies))
         .route("/metrics", get(metrics))
         .with_state(admin);
     let connections = TaskTracker::new();
@@ -89,6 +91,7 @@ async fn index() -> &'static str {
      /readyz       it has a configuration and takes requests\n\
      /config_dump  what it serves: source, revision, every resource with its version\n\
      /listeners    the addresses it listens on\n\
+     /policies     how the calls of each policy went, and which keep failing\n\
      /metrics      its counters, in Prometheus' text form\n"
 }
 
@@ -151,6 +154,12 @@ async fn listeners(State(admin): State<Admin>) -> Json<Value> {
     Json(json!(addresses))
 }
 
+async fn policies(State(admin): State<Admin>) -> Json<Value> {
+    let snapshot = admin.runtime.snapshot();
+    let shared = snapshot.policies.shared().map(AsRef::as_ref);
+    Json(policies::describe(shared))
+}
+
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     let snapshot = admin.runtime.snapshot();
     let mut out = Rendered::default();
@@ -183,6 +192,8 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     };
     snapshot.latencies.render(is_route, &mut out);
     certificates::render(&snapshot.resources, &mut out);
+    let policies = snapshot.policies.shared().map(AsRef::as_ref);
+    policies::render(policies, &mut out);
     (
         [(
             header::CONTENT_TYPE,

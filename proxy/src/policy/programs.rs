@@ -135,7 +135,7 @@ impl Programs {
             let program = compiled
                 .map_err(|error| fault(format!("could not be compiled: {error}")))?
                 .map_err(|error| fault(error.to_string()))?;
-            let tried = program.try_out("{}", Limits::default()).await;
+            let tried = program.trial().await;
             tried.map_err(|error| fault(error.to_string()))?;
             self.compiled.insert(name.clone(), program);
         }
@@ -212,8 +212,11 @@ impl Programs {
         let policy = policy(resources, &attachment.policy).ok_or_else(missing)?;
         let program = self.compiled.get(&policy.component).ok_or_else(missing)?;
         let shared = self.shared.get(&attachment.policy).ok_or_else(missing)?;
-        fits(policy, program, stage(attachment.stage))
-            .map_err(|message| vec![("stage".to_owned(), message)])?;
+        let streamed = policy.body == BodyAccess::Streamed;
+        let fits = program
+            .description()
+            .fits(stage(attachment.stage), streamed);
+        fits.map_err(|misfit| vec![("stage".to_owned(), misfit.to_string())])?;
         let config = policy.config.merged(attachment.config.as_ref());
         let limits = Limits {
             timeout: policy.limits.timeout,
@@ -241,40 +244,6 @@ impl Programs {
             on_failure: policy.on_failure.clone(),
         })
     }
-}
-
-/// Whether a policy can do at a stage what it is to do there; if not, why.
-fn fits(policy: &Policy, program: &Program, stage: Stage) -> Result<(), String> {
-    let description = program.description();
-    if !description.stages.contains(&stage) {
-        let stages: Vec<&str> = description
-            .stages
-            .iter()
-            .map(|stage| stage.as_str())
-            .collect();
-        return Err(format!(
-            "the component of policy \"{}\" does nothing at it; it exports {}",
-            policy.common.name,
-            stages.join(", ")
-        ));
-    }
-    let passes = match stage {
-        Stage::PreRoute => true,
-        Stage::PreUpstream => description.request_body,
-        Stage::PostResponse => description.response_body,
-    };
-    if policy.body == BodyAccess::Streamed && !passes {
-        return Err(format!(
-            "policy \"{}\" has `body: STREAMED`, and its component does not export {}",
-            policy.common.name,
-            if stage == Stage::PreUpstream {
-                "request-body"
-            } else {
-                "response-body"
-            }
-        ));
-    }
-    Ok(())
 }
 
 fn policy<'r, T>(resources: &'r ResourceSet<T>, name: &Name) -> Option<&'r Policy> {

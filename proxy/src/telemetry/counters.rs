@@ -1,16 +1,12 @@
 //! Counters with one writer each: every worker has its own shard, so counting a request writes to
 //! no memory another worker writes to. Reading sums the shards.
 
-use std::{
-    fmt::Write as _,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use http::StatusCode;
 
 use super::{
-    AccessLogCounters, Histogram,
+    AccessLogCounters, Histogram, Rendered,
     floods::{self, FloodShard},
     latency,
     tls::{self, TlsNames, TlsShard},
@@ -388,80 +384,4 @@ impl ClusterCounters {
 )]
 fn shard<T>(shards: &[T], worker: usize) -> &T {
     shards.get(worker).unwrap_or_else(|| &shards[0])
-}
-
-/// Metrics in Prometheus' text form: the samples of a name stand together, under its type.
-#[derive(Debug, Default)]
-pub struct Rendered(std::collections::BTreeMap<&'static str, (&'static str, String)>);
-
-impl Rendered {
-    /// One sample of a counter.
-    pub fn counter(&mut self, name: &'static str, labels: &str, value: u64) {
-        self.sample(name, "counter", labels, value);
-    }
-
-    /// One sample of a gauge.
-    pub fn gauge(&mut self, name: &'static str, labels: &str, value: u64) {
-        self.sample(name, "gauge", labels, value);
-    }
-
-    fn classes<'a>(
-        &mut self,
-        name: &'static str,
-        labels: &str,
-        shards: impl Iterator<Item = &'a StatusClasses> + Clone,
-    ) {
-        for class in ["1xx", "2xx", "3xx", "4xx", "5xx"] {
-            let sum = shards
-                .clone()
-                .flat_map(StatusClasses::get)
-                .filter(|(name, _)| *name == class)
-                .map(|(_, n)| n)
-                .sum();
-            self.counter(name, &format!("{labels},class=\"{class}\""), sum);
-        }
-    }
-
-    /// A histogram: of each bound how many are within it, how many there are and their sum.
-    pub(super) fn histogram(
-        &mut self,
-        name: &'static str,
-        labels: &str,
-        buckets: &[(&str, u64)],
-        sum: Duration,
-        count: u64,
-    ) {
-        let (_, samples) = self
-            .0
-            .entry(name)
-            .or_insert_with(|| ("histogram", String::new()));
-        // Writing to a string cannot fail.
-        for (le, within) in buckets.iter().chain(&[("+Inf", count)]) {
-            let _ = writeln!(samples, "{name}_bucket{{{labels},le=\"{le}\"}} {within}");
-        }
-        let sum = sum.as_secs_f64();
-        let _ = writeln!(samples, "{name}_sum{{{labels}}} {sum}");
-        let _ = writeln!(samples, "{name}_count{{{labels}}} {count}");
-    }
-
-    fn sample(&mut self, name: &'static str, kind: &'static str, labels: &str, value: u64) {
-        let (_, samples) = self.0.entry(name).or_insert_with(|| (kind, String::new()));
-        // Writing to a string cannot fail.
-        let _ = if labels.is_empty() {
-            writeln!(samples, "{name} {value}")
-        } else {
-            writeln!(samples, "{name}{{{labels}}} {value}")
-        };
-    }
-
-    /// The text, `text/plain; version=0.0.4`.
-    #[must_use]
-    pub fn into_text(self) -> String {
-        let mut text = String::new();
-        for (name, (kind, samples)) in self.0 {
-            let _ = writeln!(text, "# TYPE {name} {kind}");
-            text.push_str(&samples);
-        }
-        text
-    }
 }

@@ -1,11 +1,6 @@
-//! How calls went, and a policy's own figures.
+//! A policy's own figures.
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering},
-};
-
-use crate::{Failure, Stage};
+use std::collections::BTreeMap;
 
 /// The most series of a policy.
 const SERIES: usize = 100;
@@ -19,68 +14,6 @@ const LABELS: usize = 8;
 const BOUNDS: [f64; 12] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
 ];
-
-/// How calls of a policy went.
-#[derive(Debug, Default)]
-pub struct Counts {
-    calls: [AtomicU64; Stage::ALL.len()],
-    failures: [AtomicU64; Failure::CAUSES.len()],
-    answers: AtomicU64,
-    /// Failures since the last call that did not fail.
-    in_a_row: AtomicU64,
-}
-
-impl Counts {
-    /// A call came to its end.
-    pub fn called(&self, stage: Stage, answered: bool) {
-        if let Some(calls) = self.calls.get(stage.index()) {
-            calls.fetch_add(1, Ordering::Relaxed);
-        }
-        if answered {
-            self.answers.fetch_add(1, Ordering::Relaxed);
-        }
-        if self.in_a_row.load(Ordering::Relaxed) != 0 {
-            self.in_a_row.store(0, Ordering::Relaxed);
-        }
-    }
-
-    /// A call failed.
-    pub fn failed(&self, stage: Stage, failure: &Failure) {
-        if let Some(calls) = self.calls.get(stage.index()) {
-            calls.fetch_add(1, Ordering::Relaxed);
-        }
-        if let Some(failures) = self.failures.get(failure.index()) {
-            failures.fetch_add(1, Ordering::Relaxed);
-        }
-        self.in_a_row.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// How many calls there were at a stage.
-    #[must_use]
-    pub fn calls(&self, stage: Stage) -> u64 {
-        let calls = self.calls.get(stage.index());
-        calls.map_or(0, |calls| calls.load(Ordering::Relaxed))
-    }
-
-    /// How many failed, by [`Failure::CAUSES`].
-    pub fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let counts = self
-            .failures
-            .iter()
-            .map(|count| count.load(Ordering::Relaxed));
-        Failure::CAUSES.into_iter().zip(counts)
-    }
-
-    /// How many gave an answer.
-    pub fn answers(&self) -> u64 {
-        self.answers.load(Ordering::Relaxed)
-    }
-
-    /// How many have failed since the last that did not.
-    pub fn in_a_row(&self) -> u64 {
-        self.in_a_row.load(Ordering::Relaxed)
-    }
-}
 
 /// What a series is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

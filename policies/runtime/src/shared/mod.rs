@@ -1,5 +1,6 @@
 //! What all calls of a policy share on a proxy. It outlives what is swapped in and out.
 
+mod counts;
 mod figures;
 mod rate;
 mod values;
@@ -9,7 +10,10 @@ use std::{
     time::Instant,
 };
 
-pub use self::figures::{Counts, Series, SeriesKind};
+pub use self::{
+    counts::{Counts, Durations, Failing, KEEPS_FAILING},
+    figures::{Series, SeriesKind},
+};
 use self::{figures::Figures, rate::Rate, values::Values};
 
 /// What all calls of a policy share.

@@ -201,6 +201,7 @@ impl Through {
                 Ok(Step::Data(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 Ok(Step::End(trailers)) => {
                     self.ended = true;
+                    self.rule.unit.shared.counts.succeeded();
                     return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
                 }
                 Err(failure) => {
@@ -232,6 +233,7 @@ impl Through {
     /// Half a body cannot be taken back: it is cut short even where requests go on without.
     fn failed(&self, failure: &PolicyFailure) -> BodyError {
         let rule = &self.rule;
+        rule.unit.shared.counts.broke(failure);
         let left = failed((&rule.unit, &rule.on_failure), self.stage, failure, "");
         self.fault.leave(left.err().unwrap_or(Failure::POLICY));
         BodyError::Policy

@@ -13,10 +13,10 @@ mod facts;
 mod request;
 mod response;
 
-use std::{mem, sync::Arc};
+use std::{mem, sync::Arc, time::Instant};
 
 pub use body::{Held, Transformed};
-use fleetway_api::OnFailure;
+use fleetway_api::{BodyAccess, OnFailure};
 use fleetway_policy_runtime::{
     Annotation, Answer, Call, Exchange, Facts, Failure as PolicyFailure, Hint, Metadata, Stage,
     Subject, Unit,
@@ -45,6 +45,8 @@ struct Begun<'r> {
     rule: &'r Rule,
     stage: Stage,
     call: Call,
+    /// When its instance was asked for.
+    began: Instant,
     /// The head as it was, where it goes on without the policy.
     kept: Option<Parts>,
 }
@@ -81,15 +83,19 @@ impl Passage {
             metadata: mem::take(&mut self.metadata),
             annotations: mem::take(&mut self.annotations),
         });
+        let began = Instant::now();
         match rule.unit.start(subject).await {
             Ok(call) => Ok(Some(Begun {
                 rule,
                 stage,
                 call,
+                began,
                 kept,
             })),
             Err((subject, failure)) => {
                 self.take_back(head, subject);
+                let counts = &rule.unit.shared.counts;
+                counts.failed(stage, &failure, began.elapsed());
                 failed(rule.parts(), stage, &failure, &self.facts.id).map(|()| None)
             }
         }
@@ -114,13 +120,22 @@ impl Passage {
         *head = mem::replace(&mut subject.request, nothing());
         self.metadata = mem::take(&mut subject.metadata);
         self.annotations = mem::take(&mut subject.annotations);
+        let (counts, took) = (&begun.rule.unit.shared.counts, begun.began.elapsed());
         match went {
             Ok(decision) => {
-                let counts = &begun.rule.unit.shared.counts;
-                counts.called(begun.stage, answers(&decision));
+                let answers = answers(&decision);
+                counts.called(begun.stage, answers, took);
+                // Where a body is to pass, it has yet to show whether it can.
+                if answers
+                    || begun.rule.body != BodyAccess::Streamed
+                    || begun.stage == Stage::PreRoute
+                {
+                    counts.succeeded();
+                }
                 Ok(Some(decision))
             }
             Err(failure) => {
+                counts.failed(begun.stage, &failure, took);
                 failed(begun.rule.parts(), begun.stage, &failure, &self.facts.id)?;
                 if let Some(kept) = begun.kept.take() {
                     *head = kept;
@@ -146,15 +161,14 @@ fn rules<'r>(of: [Option<&'r Attached>; 2], stage: Stage) -> impl Iterator<Item 
     attached.flat_map(move |attached| attached.of(stage))
 }
 
-/// Counts a failure, and says what becomes of the request.
+/// Tells of a failure that is counted, and says what becomes of the request.
 fn failed(
     (unit, on_failure): (&Unit, &OnFailure),
     stage: Stage,
     failure: &PolicyFailure,
     request_id: &str,
 ) -> Result<(), Failure> {
-    unit.shared.counts.failed(stage, failure);
-    if unit.shared.may_log(std::time::Instant::now()) {
+    if unit.shared.may_log(Instant::now()) {
         tracing::warn!(
             policy = %unit.name,
             %stage,

@@ -349,6 +349,8 @@ impl Upstreams<'_> {
                 if !none {
                     set_length(&mut head.headers, None);
                     body::transform(body, transform, rule, &self.fault);
+                } else {
+                    rule.unit.shared.counts.succeeded();
                 }
             }
         }

@@ -172,6 +172,7 @@ impl Passage {
                 Err(Short::Failure(failure)) => return Err(failure),
                 Err(Short::TooLarge(begun)) => {
                     let failure = fleetway_policy_runtime::Failure::Body;
+                    rule.unit.shared.counts.broke(&failure);
                     failed(rule.parts(), Stage::PostResponse, &failure, &self.facts.id)?;
                     let read = Held::new(begun, ToClient::nobody());
                     let body = Policed::new(Source::Read(read, Some(body)));
@@ -221,6 +222,8 @@ impl Passage {
                 let transform = begun.call.into_transform(Stage::PostResponse);
                 let through = Through::new(transform, rule, Stage::PostResponse, Fault::default());
                 body = Policed::new(Source::Through(through, body));
+            } else {
+                rule.unit.shared.counts.succeeded();
             }
         }
         Ok(Response::from_parts(parts, body))
