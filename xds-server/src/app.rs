@@ -16,7 +16,7 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    commit::Committer,
+    commit::{Committer, Trial},
     config::Config,
     delta,
     fleet::Fleet,
@@ -61,7 +61,8 @@ pub async fn start(config: &Config) -> anyhow::Result<Running> {
     let master_key = config.master_key.clone();
     let committer = tokio::task::spawn_blocking(move || {
         let store = SledStore::open(&data, master_key.as_ref())?;
-        Committer::open(Arc::new(store), keep_revisions)
+        let committer = Committer::open(Arc::new(store), keep_revisions)?;
+        anyhow::Ok(committer.examined_by(Arc::new(Trial::default())))
     })
     .await??;
     let rest_socket = bind(config.rest, "rest").await?;

@@ -6,6 +6,7 @@ mod reading;
 mod secrets;
 mod stage;
 mod transaction;
+mod trial;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -19,6 +20,7 @@ pub use self::examine::{ConfigFault, Examine, Preamble};
 pub use self::transaction::{
     CommitError, Committed, Condition, Operation, Transaction, Unmet, Unread,
 };
+pub use self::trial::Trial;
 use self::{
     examine::{Verdicts, View, refused},
     stage::stage,
@@ -68,7 +70,7 @@ impl Committer {
         })
     }
 
-    /// The same, asking components by way of another examiner: [`Preamble`] looks at none.
+    /// The same, asking components by way of this examiner: [`Preamble`] runs none.
     #[must_use]
     pub fn examined_by(self, examiner: Arc<dyn Examine>) -> Self {
         Self { examiner, ..self }

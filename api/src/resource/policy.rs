@@ -40,7 +40,7 @@ pub enum BodyAccess {
 }
 
 /// What one call of a policy may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PolicyLimits {
     /// How long it may run.
     pub timeout: Duration,

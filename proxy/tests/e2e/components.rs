@@ -7,10 +7,16 @@ use serde_json::{Value, json};
 
 use crate::support::{Proxy, Server, documents, eventually};
 
-/// A component of about `megabytes` MB that does nothing: one custom section of random bytes.
+/// A component of about `megabytes` MB that changes nothing: a sample, and a custom section of random
+/// bytes.
 fn component(megabytes: usize) -> Vec<u8> {
     let content = megabytes * 1_000_000;
-    let mut wasm = b"\0asm\x0d\0\x01\0\0".to_vec();
+    let sample = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../testdata/policies/header-rules.wasm"
+    );
+    let mut wasm = std::fs::read(sample).expect("a sample");
+    wasm.push(0);
     let mut left = content + 1;
     while left >= 128 {
         wasm.push(u8::try_from(left & 127).expect("seven bits") | 128);

@@ -43,7 +43,10 @@ pub(super) fn examine(
             .and_then(|there| there.facts.clone());
         return Ok(());
     }
-    match examiner.component(&message.wasm) {
+    let Resource::Component(component) = resource else {
+        return Ok(());
+    };
+    match examiner.component(component) {
         Ok(facts) => {
             message.facts = Some(facts);
             Ok(())

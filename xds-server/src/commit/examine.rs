@@ -6,9 +6,9 @@ use std::{
     fmt,
 };
 
-use bytes::Bytes;
 use fleetway_api::{
-    Component, FieldError, Id, Kind, Name, Policy, PolicyAttachment, Resource, proto::v1,
+    BodyAccess, Component, FieldError, Id, Kind, Name, Policy, PolicyAttachment, PolicyLimits,
+    Resource, Stage, proto::v1,
 };
 
 use super::CommitError;
@@ -20,10 +20,24 @@ pub trait Examine: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// Why not, each with the remedy.
-    fn component(&self, wasm: &Bytes) -> Result<v1::ComponentFacts, Vec<String>>;
+    fn component(&self, component: &Component) -> Result<v1::ComponentFacts, Vec<String>>;
 
     /// What the component finds wrong with a configuration, a JSON object; nothing if it is good.
-    fn config(&self, wasm: &Bytes, config: &str) -> Vec<ConfigFault>;
+    ///
+    /// # Errors
+    /// Why it cannot be run within these limits.
+    fn config(
+        &self,
+        component: &Component,
+        limits: PolicyLimits,
+        config: &str,
+    ) -> Result<Vec<ConfigFault>, String>;
+
+    /// Whether it can be attached at a stage, with bodies that pass through it if `streamed`.
+    ///
+    /// # Errors
+    /// Why not, with the remedy.
+    fn stage(&self, component: &Component, stage: Stage, streamed: bool) -> Result<(), String>;
 }
 
 /// What is wrong with a configuration.
@@ -40,22 +54,34 @@ pub struct ConfigFault {
 pub struct Preamble;
 
 impl Examine for Preamble {
-    fn component(&self, wasm: &Bytes) -> Result<v1::ComponentFacts, Vec<String>> {
-        Component::check_bytes(wasm).map_err(|fault| vec![fault])?;
+    fn component(&self, component: &Component) -> Result<v1::ComponentFacts, Vec<String>> {
+        Component::check_bytes(&component.wasm).map_err(|fault| vec![fault])?;
         Ok(v1::ComponentFacts {
-            size: u32::try_from(wasm.len()).unwrap_or(u32::MAX),
+            size: u32::try_from(component.wasm.len()).unwrap_or(u32::MAX),
             ..v1::ComponentFacts::default()
         })
     }
 
-    fn config(&self, _wasm: &Bytes, _config: &str) -> Vec<ConfigFault> {
-        Vec::new()
+    fn config(
+        &self,
+        _component: &Component,
+        _limits: PolicyLimits,
+        _config: &str,
+    ) -> Result<Vec<ConfigFault>, String> {
+        Ok(Vec::new())
+    }
+
+    fn stage(&self, _component: &Component, _stage: Stage, _streamed: bool) -> Result<(), String> {
+        Ok(())
     }
 }
 
 /// What components said in the course of one commit: nobody is asked the same twice.
 #[derive(Debug, Default)]
-pub(super) struct Verdicts(HashMap<(Name, String), Vec<ConfigFault>>);
+pub(super) struct Verdicts {
+    configs: HashMap<(Name, PolicyLimits, String), Result<Vec<ConfigFault>, String>>,
+    stages: HashMap<(Name, Stage, bool), Result<(), String>>,
+}
 
 /// A state with changes to it, in which places are looked for.
 pub(super) struct View<'a> {
@@ -70,9 +96,15 @@ pub(super) struct View<'a> {
 /// Where a configuration stands, and what it is.
 struct Place {
     resource: Id,
+    /// The field the configuration is in, or would be.
     field: String,
+    /// The field that is at fault where the component does not run.
+    limits: String,
     component: Name,
     config: String,
+    within: PolicyLimits,
+    /// Where the policy is attached: the field of the stage, the stage, and whether bodies pass.
+    at: Option<(String, Stage, bool)>,
 }
 
 impl View<'_> {
@@ -102,19 +134,41 @@ impl View<'_> {
             else {
                 continue;
             };
+            let Place {
+                resource, field, ..
+            } = &place;
+            if let Some((field, stage, streamed)) = &place.at {
+                let key = (place.component.clone(), *stage, *streamed);
+                let said = known
+                    .stages
+                    .entry(key)
+                    .or_insert_with(|| examiner.stage(component, *stage, *streamed));
+                if let Err(fault) = said {
+                    faults.push(FieldError::new(resource, field, &*fault));
+                    continue;
+                }
+            }
             let said = known
-                .0
-                .entry((place.component, place.config))
-                .or_insert_with_key(|(_, config)| examiner.config(&component.wasm, config));
-            faults.extend(said.iter().map(|fault| {
-                let field = format!("{}{}", place.field, fault.pointer);
-                FieldError::new(&place.resource, field, &fault.message)
-            }));
+                .configs
+                .entry((place.component.clone(), place.within, place.config.clone()))
+                .or_insert_with_key(|(_, limits, config)| {
+                    examiner.config(component, *limits, config)
+                });
+            match said {
+                Ok(said) => faults.extend(said.iter().map(|fault| {
+                    let field = format!("{field}{}", fault.pointer);
+                    FieldError::new(resource, field, &fault.message)
+                })),
+                Err(fault) => {
+                    let fault = format!("the component does not run: {fault}");
+                    faults.push(FieldError::new(resource, &place.limits, fault));
+                }
+            }
         }
         faults
     }
 
-    /// The configurations that are new or changed.
+    /// The configurations that are new or changed, and where they are attached.
     fn places(&self) -> Vec<Place> {
         let mut places = Vec::new();
         let mut attached: BTreeSet<&Id> = BTreeSet::new();
@@ -124,14 +178,19 @@ impl View<'_> {
                     if let Some(Resource::Policy(before)) = self.before(id)
                         && before.component == policy.component
                         && before.config == policy.config
+                        && before.limits == policy.limits
+                        && streams(before) == streams(policy)
                     {
                         continue;
                     }
                     places.push(Place {
                         resource: id.clone(),
                         field: "config".to_owned(),
+                        limits: "limits".to_owned(),
                         component: policy.component.clone(),
                         config: policy.config.merged(None),
+                        within: policy.limits,
+                        at: None,
                     });
                     attached.extend(self.state.resources().referrers(id));
                 }
@@ -160,14 +219,23 @@ impl View<'_> {
             let Some(policy) = self.policy(&attached.policy) else {
                 continue;
             };
+            let field = format!("{field}[{index}]");
             places.push(Place {
                 resource: id.clone(),
-                field: format!("{field}[{index}].config"),
+                field: format!("{field}.config"),
+                limits: format!("{field}.policy"),
                 component: policy.component.clone(),
                 config: policy.config.merged(attached.config.as_ref()),
+                within: policy.limits,
+                at: Some((format!("{field}.stage"), attached.stage, streams(policy))),
             });
         }
     }
+}
+
+/// Whether bodies pass through it.
+fn streams(policy: &Policy) -> bool {
+    policy.body == BodyAccess::Streamed
 }
 
 /// The policies on a route or a listener, and their field.

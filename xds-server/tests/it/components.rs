@@ -10,9 +10,17 @@ use serde_json::json;
 
 use crate::support::{Answer, Server, send};
 
-/// A component that says `text` and is `length` bytes long besides: custom sections.
+/// The bytes of a sample.
+fn sample(name: &str) -> Vec<u8> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/policies");
+    std::fs::read(format!("{folder}/{name}.wasm")).unwrap()
+}
+
+/// The sample `header-rules`, made another component by a custom section that says `text` and is
+/// `length` bytes long besides.
 pub(crate) fn component(text: &str, length: usize) -> Bytes {
-    let mut wasm = b"\0asm\x0d\0\x01\0\0".to_vec();
+    let mut wasm = sample("header-rules");
+    wasm.push(0);
     let content = text.len() + length;
     let mut left = content + 1;
     while left >= 128 {
@@ -114,11 +122,97 @@ async fn what_is_no_component_or_too_large_changes_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_no_policy_is_refused_with_what_it_lacks() {
+    let server = Server::start().await;
+    for (text, says) in [
+        ("(component)", "it exports no stage: a policy exports"),
+        (
+            r#"(component (import "fleetway:policy/types@1.1.0" (instance)))"#,
+            "it imports what this version does not offer: fleetway:policy/types@1.1.0",
+        ),
+        (
+            r#"(component (import "wasi:sockets/tcp@0.2.0" (instance)) (import "other:net/http@1.0.0" (instance)))"#,
+            "it imports what this version does not offer: other:net/http@1.0.0",
+        ),
+    ] {
+        let wasm = Bytes::from(wat::parse_str(text).unwrap());
+        let refused = upload(&server, &wasm).await;
+        let faults = refused.faults(422, Code::Invalid);
+        let digest = component_digest(&wasm);
+        let start = format!("components/{digest}: wasm: {says}");
+        assert!(faults[0].starts_with(&start), "{faults:?}");
+    }
+    let broken = sample("header-rules");
+    let broken = Bytes::from(broken[..broken.len() / 2].to_vec());
+    let faults = upload(&server, &broken).await.faults(422, Code::Invalid);
+    assert!(
+        faults[0].contains(": wasm: this is no component"),
+        "{faults:?}"
+    );
+    let list = server.get("/v1/components").await.ok().json();
+    assert_eq!(list["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_component_has_its_say_on_configurations_and_stages() {
+    let server = Server::start().await;
+    let wasm = Bytes::from(sample("header-rules"));
+    let digest = component_digest(&wasm);
+    let made = upload(&server, &wasm).await.expect(StatusCode::CREATED);
+    let facts = &made.json()["facts"];
+    assert_eq!(facts["stages"], json!(["PRE_ROUTE", "POST_RESPONSE"]));
+    assert_eq!(facts["abi"], "1.0.0");
+    let policy = |config: &str| format!("{{component: '{digest}', config: {config}}}");
+    let body = policy("{request: [{set: {name: a}}]}");
+    let put = server.put("/v1/policies/p", &body);
+    let faults = put.await.faults(422, Code::Invalid);
+    assert!(
+        faults[0].starts_with("policies/p: config/request/0"),
+        "{faults:?}"
+    );
+    let body = policy("{}");
+    let put = server.put("/v1/policies/p", &body);
+    put.await.expect(StatusCode::CREATED);
+    let route = |attached: &str| {
+        format!(
+            "{{match: {{path: {{prefix: /}}}}, policies: [{{policy: p, {attached}}}], forward: {{clusters: [{{name: a}}]}}}}"
+        )
+    };
+    let server = server.with_cluster().await;
+    let body = route("stage: PRE_UPSTREAM");
+    let put = server.put("/v1/routes/r", &body);
+    assert_eq!(
+        put.await.faults(422, Code::Invalid),
+        [
+            "routes/r: policies[0].stage: is PRE_UPSTREAM, at which the component does nothing: give PRE_ROUTE or POST_RESPONSE"
+        ]
+    );
+    let body = route("stage: PRE_ROUTE, config: {other: 1}");
+    let put = server.put("/v1/routes/r", &body);
+    let faults = put.await.faults(422, Code::Invalid);
+    assert!(
+        faults[0].starts_with("routes/r: policies[0].config"),
+        "{faults:?}"
+    );
+    let body = route("stage: POST_RESPONSE");
+    let put = server.put("/v1/routes/r", &body);
+    put.await.expect(StatusCode::CREATED);
+    let streamed = format!("{{component: '{digest}', body: STREAMED}}");
+    let faults = server.put("/v1/policies/p", &streamed).await;
+    let faults = faults.faults(422, Code::Invalid);
+    assert!(
+        faults[0]
+            .starts_with("routes/r: policies[0].stage: is POST_RESPONSE, where `body: STREAMED`"),
+        "{faults:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_component_is_held_by_policies_and_they_by_routes() {
     let server = Server::start().await;
     let wasm = component("one", 0);
     let digest = component_digest(&wasm);
-    let policy = format!("{{component: '{digest}', config: {{fields: [a], deep: {{n: 1}}}}}}");
+    let policy = format!("{{component: '{digest}', config: {{request: [], response: []}}}}");
     let early = server.put("/v1/policies/p", &policy).await;
     let faults = early.faults(422, Code::Invalid);
     assert!(faults[0].starts_with(&format!(
@@ -129,7 +223,7 @@ async fn a_component_is_held_by_policies_and_they_by_routes() {
         .put("/v1/policies/p", &policy)
         .await
         .expect(StatusCode::CREATED);
-    let route = "{policies: [{policy: p, stage: PRE_ROUTE, config: {fields: null}}], respond: {status: 204}}";
+    let route = "{policies: [{policy: p, stage: PRE_ROUTE, config: {request: null}}], respond: {status: 204}}";
     server
         .put("/v1/routes/r", route)
         .await

@@ -135,15 +135,21 @@ impl Server {
         send(request).await
     }
 
-    /// Puts a cluster and a route to it, as revisions 1 and 2.
-    pub(crate) async fn with_route(self) -> Self {
+    /// Puts a cluster.
+    pub(crate) async fn with_cluster(self) -> Self {
         self.put("/v1/clusters/a", "{endpoints: [{address: '10.0.0.1:80'}]}")
             .await
             .expect(StatusCode::CREATED);
-        self.put("/v1/routes/users", ROUTE)
+        self
+    }
+
+    /// Puts a cluster and a route to it, as revisions 1 and 2.
+    pub(crate) async fn with_route(self) -> Self {
+        let server = self.with_cluster().await;
+        server.put("/v1/routes/users", ROUTE)
             .await
             .expect(StatusCode::CREATED);
-        self
+        server
     }
 }
 

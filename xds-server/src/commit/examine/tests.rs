@@ -19,8 +19,8 @@ struct Strict {
 }
 
 impl Examine for Strict {
-    fn component(&self, wasm: &Bytes) -> Result<v1::ComponentFacts, Vec<String>> {
-        if wasm.ends_with(b"bad") {
+    fn component(&self, component: &Component) -> Result<v1::ComponentFacts, Vec<String>> {
+        if component.wasm.ends_with(b"bad") {
             return Err(vec!["asks for `wasi:sockets`: build it without".to_owned()]);
         }
         Ok(v1::ComponentFacts {
@@ -29,7 +29,15 @@ impl Examine for Strict {
         })
     }
 
-    fn config(&self, _: &Bytes, config: &str) -> Vec<ConfigFault> {
+    fn config(
+        &self,
+        _: &Component,
+        limits: PolicyLimits,
+        config: &str,
+    ) -> Result<Vec<ConfigFault>, String> {
+        if limits.memory < 2 << 20 {
+            return Err("it wanted more memory".to_owned());
+        }
         self.asked.lock().unwrap().push(config.to_owned());
         let value: Value = serde_json::from_str(config).unwrap();
         let faulty = value.get("n").is_some_and(Value::is_number);
@@ -37,7 +45,14 @@ impl Examine for Strict {
             pointer: "/n".to_owned(),
             message: "must be a string".to_owned(),
         };
-        faulty.then_some(fault).into_iter().collect()
+        Ok(faulty.then_some(fault).into_iter().collect())
+    }
+
+    fn stage(&self, _: &Component, stage: Stage, streamed: bool) -> Result<(), String> {
+        match (stage, streamed) {
+            (Stage::PreRoute, false) => Ok(()),
+            _ => Err(format!("is {}: give PRE_ROUTE", stage.as_str())),
+        }
     }
 }
 
@@ -164,4 +179,49 @@ fn configurations_are_asked_about_where_they_stand_and_each_once() {
         .put(vec![labelled(policy(&json!({"n": "1"})))])
         .unwrap();
     assert!(under.asked().is_empty());
+}
+
+#[test]
+fn a_policy_has_to_fit_where_it_is_attached() {
+    let under = Under::test();
+    let one = message(Kind::Component, "one", &[], 0);
+    under
+        .put(vec![
+            one,
+            policy(&json!({"n": "1"})),
+            route("a", &json!({})),
+        ])
+        .unwrap();
+    let late = |mut message: v1::Resource| {
+        if let Some(v1::resource::Kind::Route(route)) = &mut message.kind {
+            route.policies[0].stage = v1::policy_attachment::Stage::PostResponse.into();
+        }
+        message
+    };
+    let refused = under.put(vec![late(route("b", &json!({})))]).unwrap_err();
+    assert_eq!(
+        refused,
+        "routes/b: policies[0].stage: is POST_RESPONSE: give PRE_ROUTE"
+    );
+    let changed = |change: fn(&mut v1::Policy)| {
+        let mut message = policy(&json!({"n": "1"}));
+        if let Some(v1::resource::Kind::Policy(policy)) = &mut message.kind {
+            change(policy);
+        }
+        under.put(vec![message]).unwrap_err()
+    };
+    // A change of the policy is asked about where it is attached.
+    let refused = changed(|policy| policy.set_body(v1::policy::BodyMode::Streamed));
+    assert_eq!(
+        refused,
+        "routes/a: policies[0].stage: is PRE_ROUTE: give PRE_ROUTE"
+    );
+    let refused = changed(|policy| policy.limits.get_or_insert_default().memory = Some(1 << 20));
+    assert_eq!(
+        refused.lines().collect::<Vec<_>>(),
+        [
+            "policies/p: limits: the component does not run: it wanted more memory",
+            "routes/a: policies[0].policy: the component does not run: it wanted more memory",
+        ]
+    );
 }
