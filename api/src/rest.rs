@@ -267,6 +267,9 @@ pub struct Node {
     /// What it refused last and has not accepted a later revision of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<NodeError>,
+    /// Its policies that keep failing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failing_policies: Vec<FailingPolicy>,
     /// What it subscribes to, by type.
     #[serde(default)]
     pub types: Vec<NodeType>,
@@ -307,6 +310,29 @@ pub struct NodeError {
     pub time: String,
     /// The node's words.
     pub message: String,
+}
+
+/// A policy that keeps failing on a node: 5 times or more since it last succeeded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailingPolicy {
+    /// Its name.
+    pub policy: String,
+    /// When the first of these failures was.
+    pub since: String,
+    /// Why, in a word: `timeout`, `fuel`, `memory`, `misuse`, `trap`, `busy`, `answer` or `body`.
+    pub cause: String,
+    /// Why.
+    pub message: String,
+}
+
+impl FailingPolicy {
+    /// The key of `node.metadata` on discovery streams under which a proxy tells of them: a list of
+    /// these as JSON.
+    pub const METADATA: &str = "fleetway.v1.failing_policies";
+    /// The most that are told of one node.
+    pub const MOST: usize = 100;
+    /// The most bytes of a message.
+    pub const MESSAGE: usize = 256;
 }
 
 /// A subscription of a node.

@@ -11,10 +11,13 @@ use std::{
 };
 
 use anyhow::Context as _;
+use fleetway_api::rest::FailingPolicy;
+use fleetway_policy_runtime::Shared;
 use sd_notify::NotifyState;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
+    time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +48,8 @@ const SUCCESSION: Duration = Duration::from_secs(60);
 const COMPILED: &str = "compiled";
 /// How long to wait until a state folder that is not to be had is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often policies are looked at.
+const LOOKING: Duration = Duration::from_secs(1);
 
 /// Runs a proxy until it is to stop or another process has taken over, then lets what is in flight
 /// finish. `program` is what another process is started from.
@@ -83,6 +88,7 @@ pub async fn run(
     let limit = config.memory_limit.unwrap_or_else(overload::allowed);
     let watching = tokio::spawn(async move { watched.watch(limit).await });
     let expiring = tokio::spawn(xds::warn_of_useless(status.clone()));
+    let failing = tokio::spawn(tell_failing(status.clone(), runtime.clone()));
     let ready = tokio::spawn(tell_ready(
         status.clone(),
         runtime.clone(),
@@ -145,7 +151,7 @@ pub async fn run(
     };
     ended.cancel();
     admin.await?;
-    for task in [watching, expiring, ready, reopening] {
+    for task in [watching, expiring, failing, ready, reopening] {
         task.abort();
         let _ended = task.await;
     }
@@ -196,6 +202,31 @@ async fn tell_ready(status: Status, runtime: Arc<Runtime>, predecessor: Option<P
         runtime.forget_inherited().await;
     }
     notify(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())]);
+}
+
+/// Tells the status, once a second, which policies keep failing.
+async fn tell_failing(status: Status, runtime: Arc<Runtime>) {
+    let mut tick = tokio::time::interval(LOOKING);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let snapshot = runtime.snapshot();
+        let failing = snapshot.policies.shared().filter_map(|of| of_failing(of));
+        status.failing(failing.take(FailingPolicy::MOST).collect());
+    }
+}
+
+fn of_failing(shared: &Shared) -> Option<FailingPolicy> {
+    let failing = shared.counts.failing()?;
+    let mut message = failing.last.to_string();
+    message.truncate(message.floor_char_boundary(FailingPolicy::MESSAGE));
+    let since = jiff::Timestamp::try_from(failing.since).unwrap_or_default();
+    Some(FailingPolicy {
+        policy: shared.policy().to_owned(),
+        since: format!("{since:.3}"),
+        cause: failing.last.cause().to_owned(),
+        message,
+    })
 }
 
 /// Tells the service manager, if there is one that wants to know.

@@ -286,6 +286,7 @@ impl Record {
                 time: time(refusal.time_ms),
                 message: refusal.message.clone(),
             }),
+            failing_policies: facts.failing.to_vec(),
             types: facts.types.clone(),
             protocol_errors: facts.tally.protocol_errors,
         }

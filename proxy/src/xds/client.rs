@@ -33,7 +33,7 @@ use super::{
     backoff::Backoff,
     held::Held,
     push::Push,
-    session::{Action, Node, Session, join},
+    session::{Action, Node, Session, join, tell},
     trust::{Trust, Unusable},
 };
 use crate::snapshot::{Apply, Origin};
@@ -286,7 +286,11 @@ impl<'a, A: Apply + Sync> Stream<'a, A> {
         let channel = self.server.connect().await?;
         let mut client =
             AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(MAX_RESPONSE);
-        let (mut session, first) = Session::start(self.node, self.held.clone());
+        let mut failing = self.applier.status.failing_policies();
+        let (mut session, first) = {
+            let failing = failing.borrow_and_update();
+            Session::start(self.node, &failing, self.held.clone())
+        };
         let (sender, requests) = mpsc::channel(SENDING);
         for request in first {
             // There is room for them: see SENDING.
@@ -317,6 +321,12 @@ impl<'a, A: Apply + Sync> Stream<'a, A> {
                     let response = response?.ok_or(StreamError::Closed)?;
                     self.answered();
                     session.received(response)?
+                }
+                // Its sender lives as long as the status.
+                Ok(()) = failing.changed(), if unsent.len() < MAX_UNSENT => {
+                    let request = tell(self.node, &failing.borrow_and_update());
+                    unsent.push_back(Box::new(request));
+                    continue;
                 }
                 () = silent.as_mut(), if !self.answered && !silent.is_elapsed() => {
                     self.silent();

@@ -17,9 +17,12 @@ use envoy_types::pb::{
         config::core::v3::{Node as WireNode, node::UserAgentVersionType},
         service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse},
     },
-    google::rpc,
+    google::{
+        protobuf::{Struct, Value, value},
+        rpc,
+    },
 };
-use fleetway_api::{FieldError, Kind, proto::type_url};
+use fleetway_api::{FieldError, Kind, proto::type_url, rest::FailingPolicy};
 use prost::Message as _;
 
 use super::{
@@ -91,8 +94,13 @@ struct Answer {
 }
 
 impl Session {
-    /// A new stream, and the requests it begins with, in their order.
-    pub(super) fn start(node: &Node, held: Held) -> (Self, Vec<DeltaDiscoveryRequest>) {
+    /// A new stream, and the requests it begins with, in their order. `failing` are the policies that
+    /// keep failing.
+    pub(super) fn start(
+        node: &Node,
+        failing: &[FailingPolicy],
+        held: Held,
+    ) -> (Self, Vec<DeltaDiscoveryRequest>) {
         let mut requests: Vec<_> = Kind::ALL
             .into_iter()
             .map(|kind| DeltaDiscoveryRequest {
@@ -108,7 +116,7 @@ impl Session {
         }
         requests.push(barrier);
         if let Some(first) = requests.first_mut() {
-            first.node = Some(wire_node(node));
+            first.node = Some(wire_node(node, failing));
         }
         let session = Self {
             held,
@@ -245,7 +253,25 @@ fn subscription(type_url: &str) -> DeltaDiscoveryRequest {
     }
 }
 
-fn wire_node(node: &Node) -> WireNode {
+/// Tells the server which policies keep failing now: a request that asks for nothing.
+pub(super) fn tell(node: &Node, failing: &[FailingPolicy]) -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest {
+        type_url: type_url::REVISION.to_owned(),
+        node: Some(wire_node(node, failing)),
+        ..DeltaDiscoveryRequest::default()
+    }
+}
+
+fn wire_node(node: &Node, failing: &[FailingPolicy]) -> WireNode {
+    // A list of texts is always JSON.
+    let text = serde_json::to_string(failing).unwrap_or_default();
+    let told = Value {
+        kind: Some(value::Kind::StringValue(text)),
+    };
+    let told = (FailingPolicy::METADATA.to_owned(), told);
+    let metadata = (!failing.is_empty()).then(|| Struct {
+        fields: [told].into(),
+    });
     WireNode {
         id: node.id.to_string(),
         cluster: node.fleet.to_string(),
@@ -254,6 +280,7 @@ fn wire_node(node: &Node) -> WireNode {
             env!("CARGO_PKG_VERSION").to_owned(),
         )),
         client_features: vec![BARRIER_FEATURE.to_owned()],
+        metadata,
         ..WireNode::default()
     }
 }

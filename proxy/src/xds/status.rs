@@ -6,6 +6,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use fleetway_api::rest::FailingPolicy;
 use tokio::sync::watch;
 
 use super::held::{Held, Revision};
@@ -16,6 +17,7 @@ use crate::snapshot::Origin;
 pub struct Status {
     report: Arc<watch::Sender<Report>>,
     held: Arc<ArcSwap<Held>>,
+    failing: Arc<watch::Sender<Vec<FailingPolicy>>>,
 }
 
 /// What is served, where it came from, and how its source is.
@@ -114,6 +116,31 @@ impl Status {
     #[must_use]
     pub fn held(&self) -> Arc<Held> {
         self.held.load_full()
+    }
+
+    /// Which policies keep failing: the server is told when others do, or do no more.
+    pub fn failing(&self, policies: Vec<FailingPolicy>) {
+        let said = |of: &FailingPolicy| (of.policy.clone(), of.since.clone(), of.cause.clone());
+        self.failing.send_if_modified(|known| {
+            let news = !known.iter().map(said).eq(policies.iter().map(said));
+            if news {
+                for new in policies.iter().filter(|new| !known.contains(new)) {
+                    tracing::warn!(
+                        policy = new.policy,
+                        cause = new.cause,
+                        since = new.since,
+                        "the policy keeps failing: {}",
+                        new.message
+                    );
+                }
+                *known = policies;
+            }
+            news
+        });
+    }
+
+    pub(super) fn failing_policies(&self) -> watch::Receiver<Vec<FailingPolicy>> {
+        self.failing.subscribe()
     }
 
     pub(super) fn applied(&self, held: &Held, origin: Origin) {

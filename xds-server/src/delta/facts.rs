@@ -1,6 +1,8 @@
 //! What a session knows of its client, for whoever looks at the fleet.
 
-use fleetway_api::rest::NodeType;
+use std::sync::Arc;
+
+use fleetway_api::rest::{FailingPolicy, NodeType};
 
 /// Who the client says it is, in its first request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub struct Facts {
     pub in_flight: Option<InFlight>,
     /// What it refused last, until it accepts a later push.
     pub refusal: Option<Refusal>,
+    /// Its policies that keep failing, in its words.
+    pub failing: Arc<[FailingPolicy]>,
     /// What it subscribes to.
     pub types: Vec<NodeType>,
     /// What happened on its stream so far.
@@ -72,6 +76,7 @@ impl Facts {
             && self.live_revision == other.live_revision
             && self.in_flight == other.in_flight
             && self.refusal == other.refusal
+            && self.failing == other.failing
             && self.types.len() == other.types.len()
     }
 }

@@ -1,9 +1,15 @@
 //! What is read off a request, and the limits it is held to.
 
-use envoy_types::pb::envoy::{
-    config::core::v3::{Node, node::UserAgentVersionType},
-    service::discovery::v3::DeltaDiscoveryRequest,
+use std::sync::Arc;
+
+use envoy_types::pb::{
+    envoy::{
+        config::core::v3::{Node, node::UserAgentVersionType},
+        service::discovery::v3::DeltaDiscoveryRequest,
+    },
+    google::protobuf::value::Kind,
 };
+use fleetway_api::rest::FailingPolicy;
 
 use super::{facts::Identity, subscription::Subscription};
 
@@ -68,6 +74,31 @@ pub(super) fn read_node(node: Option<&Node>) -> Result<(Identity, bool), Close> 
     };
     let announced_barrier = node.client_features.iter().any(|f| f == BARRIER_FEATURE);
     Ok((identity, announced_barrier))
+}
+
+/// Reads which policies keep failing on the node, if it tells. Of what it says too much of, the rest
+/// is left out.
+///
+/// # Errors
+/// What is wrong with what it says.
+pub(super) fn read_failing(node: &Node) -> Result<Arc<[FailingPolicy]>, &'static str> {
+    let told = node.metadata.as_ref();
+    let told = told.and_then(|metadata| metadata.fields.get(FailingPolicy::METADATA));
+    let text = match told.map(|value| &value.kind) {
+        None => return Ok(Arc::default()),
+        Some(Some(Kind::StringValue(text))) => text,
+        Some(_) => return Err("the failing policies in node.metadata are no text"),
+    };
+    let mut failing: Vec<FailingPolicy> = serde_json::from_str(text)
+        .map_err(|_| "the failing policies in node.metadata are not as they should be")?;
+    failing.truncate(FailingPolicy::MOST);
+    for policy in &mut failing {
+        truncate(&mut policy.policy, FailingPolicy::MESSAGE);
+        truncate(&mut policy.since, FailingPolicy::MESSAGE);
+        truncate(&mut policy.cause, FailingPolicy::MESSAGE);
+        truncate(&mut policy.message, FailingPolicy::MESSAGE);
+    }
+    Ok(failing.into())
 }
 
 /// The client's program and version, as it names them.

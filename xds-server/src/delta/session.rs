@@ -14,7 +14,11 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use envoy_types::pb::envoy::{
     config::core::v3::Node, service::discovery::v3::DeltaDiscoveryRequest,
 };
-use fleetway_api::{Kind, proto::type_url, rest::NodeType};
+use fleetway_api::{
+    Kind,
+    proto::type_url,
+    rest::{FailingPolicy, NodeType},
+};
 
 use super::{
     codec::Response,
@@ -23,7 +27,7 @@ use super::{
     push::{Push, Subject},
     request::{
         BARRIER_NAME, Close, MAX_NAME, MAX_UNKNOWN_TYPES, check_limits, check_names, note_refusal,
-        read_node,
+        read_failing, read_node,
     },
     subscription::Subscription,
 };
@@ -85,6 +89,8 @@ pub struct Session {
     /// The client asked for something since.
     asked: bool,
     refusal: Option<Refusal>,
+    /// Its policies that keep failing.
+    failing: Arc<[FailingPolicy]>,
     tally: Tally,
 }
 
@@ -110,6 +116,7 @@ impl Session {
             held: None,
             asked: false,
             refusal: None,
+            failing: Arc::default(),
             tally: Tally::default(),
         }
     }
@@ -201,6 +208,7 @@ impl Session {
                 unread: !push.parts.is_empty(),
             }),
             refusal: self.refusal.clone(),
+            failing: self.failing.clone(),
             types: self.types(),
             tally: self.tally,
         }
@@ -256,16 +264,28 @@ impl Session {
 
     fn identify(&mut self, node: Option<&Node>) -> Result<(), Close> {
         if let Some(identity) = &self.identity {
-            // The first request speaks for the whole stream.
-            if node.is_some_and(|node| !node.id.is_empty() && node.id != identity.id) {
-                self.fault("another node.id on the same stream");
+            // The first request speaks for the whole stream, but for how the node fares.
+            match node.filter(|node| !node.id.is_empty()) {
+                Some(node) if node.id == identity.id => self.note_failing(node),
+                Some(_) => self.fault("another node.id on the same stream"),
+                None => {}
             }
             return Ok(());
         }
         let (identity, announced_barrier) = read_node(node)?;
         self.identity = Some(identity);
         self.announced_barrier = announced_barrier;
+        if let Some(node) = node {
+            self.note_failing(node);
+        }
         Ok(())
+    }
+
+    fn note_failing(&mut self, node: &Node) {
+        match read_failing(node) {
+            Ok(failing) => self.failing = failing,
+            Err(fault) => self.fault(fault),
+        }
     }
 
     fn on_answer(&mut self, request: &DeltaDiscoveryRequest, now_ms: i64) {

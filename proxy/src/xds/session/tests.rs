@@ -24,7 +24,7 @@ impl Talk {
             id: "proxy-1".into(),
             fleet: "edge".into(),
         };
-        let (session, requests) = Session::start(&node, held);
+        let (session, requests) = Session::start(&node, &[], held);
         Self {
             session,
             applying: VecDeque::new(),
@@ -108,7 +108,7 @@ fn a_stream_begins_with_the_subscriptions_and_what_is_held() {
         id: "proxy-1".into(),
         fleet: "edge".into(),
     };
-    let (_, requests) = Session::start(&node, held(2));
+    let (_, requests) = Session::start(&node, &[], held(2));
     let said: Vec<_> = requests.iter().map(print).collect();
     assert_eq!(
         said,
@@ -552,4 +552,32 @@ fn the_detail_of_a_nack_is_bounded() {
         "{text}"
     );
     assert!(join(&[long.clone(), long]).ends_with(" … and 1 more faults"));
+}
+
+#[test]
+fn the_server_is_told_which_policies_keep_failing() {
+    let node = Node {
+        id: "n".into(),
+        fleet: "f".into(),
+    };
+    let failing = [FailingPolicy {
+        policy: "p".into(),
+        since: "2026-01-01T00:00:00Z".into(),
+        cause: "trap".into(),
+        message: "it trapped".into(),
+    }];
+    let told = |request: &DeltaDiscoveryRequest| {
+        let metadata = request.node.as_ref()?.metadata.as_ref()?;
+        let told = metadata.fields.get(FailingPolicy::METADATA)?;
+        let Some(value::Kind::StringValue(text)) = &told.kind else {
+            return None;
+        };
+        serde_json::from_str::<Vec<FailingPolicy>>(text).ok()
+    };
+    let (_, first) = Session::start(&node, &failing, Held::default());
+    assert_eq!(told(&first[0]).unwrap(), failing);
+    let later = tell(&node, &failing);
+    assert_eq!(told(&later).unwrap(), failing);
+    assert!(later.resource_names_subscribe.is_empty() && later.response_nonce.is_empty());
+    assert!(tell(&node, &[]).node.unwrap().metadata.is_none());
 }

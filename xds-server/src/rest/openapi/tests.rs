@@ -244,6 +244,12 @@ fn what_is_served_of_nodes_and_the_server_has_the_keys_of_its_schema() {
             pending: Some(pending),
             last_error: Some(error),
             types: vec![subscription],
+            failing_policies: vec![fleetway_api::rest::FailingPolicy {
+                policy: "p".to_owned(),
+                since: "2026-01-01T00:00:00Z".to_owned(),
+                cause: "trap".to_owned(),
+                message: "it trapped".to_owned(),
+            }],
             protocol_errors: 0,
         },
     );

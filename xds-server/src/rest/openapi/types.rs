@@ -261,6 +261,7 @@ fn nodes(add: &mut impl FnMut(&str, Value)) {
                 "lag": number("How many revisions it is behind the server."),
                 "pending": schema("Pending"),
                 "last_error": schema("NodeError"),
+                "failing_policies": list("Its policies that keep failing; absent where none does.", schema("FailingPolicy")),
                 "types": list("What it subscribes to, by type.", schema("NodeType")),
                 "protocol_errors": number("Protocol faults of its stream so far: stale nonces, unknown types and the like."),
             }),
@@ -283,6 +284,19 @@ fn nodes(add: &mut impl FnMut(&str, Value)) {
                 "revision": number("The revision refused."),
                 "time": timestamp("When."),
                 "message": text("The node's words."),
+            }),
+        ),
+    );
+    add(
+        "FailingPolicy",
+        object(
+            "A policy that keeps failing on a node: 5 times or more since it last succeeded.",
+            &["policy", "since", "cause", "message"],
+            json!({
+                "policy": text("Its name."),
+                "since": timestamp("When the first of these failures was."),
+                "cause": text("Why, in a word: `timeout`, `fuel`, `memory`, `misuse`, `trap`, `busy`, `answer` or `body`."),
+                "message": text("Why."),
             }),
         ),
     );

@@ -98,11 +98,17 @@ pub(super) fn table(nodes: &[Node], output: &mut Output) -> anyhow::Result<()> {
     table::print(output, &headings, &rows)
 }
 
-/// What is wrong with a node: its refusal, others of its id, faults of its stream.
+/// What is wrong with a node: its refusal, policies that keep failing, others of its id, faults of its stream.
 fn faults(node: &Node, nodes: &[Node]) -> String {
     let mut all = Vec::new();
     if let Some(error) = &node.last_error {
         all.push(format!("revision {}: {}", error.revision, error.message));
+    }
+    for failing in &node.failing_policies {
+        all.push(format!(
+            "policy {} keeps failing since {}: {}",
+            failing.policy, failing.since, failing.message
+        ));
     }
     let same = nodes
         .iter()
@@ -149,6 +155,8 @@ fn summary(page: &Page<Node>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use fleetway_api::rest::FailingPolicy;
+
     use super::*;
 
     fn node(state: &str) -> Node {
@@ -171,6 +179,21 @@ mod tests {
         );
         assert_eq!(faults(&nodes[1], &nodes), same);
         assert_eq!(faults(&nodes[2], &nodes), "");
+    }
+
+    #[test]
+    fn policies_that_keep_failing_are_shown() {
+        let mut node = node("LIVE");
+        node.failing_policies.push(FailingPolicy {
+            policy: "redact".into(),
+            since: "2026-01-01T00:00:00Z".into(),
+            cause: "timeout".into(),
+            message: "it ran for longer than its time-out".into(),
+        });
+        assert_eq!(
+            faults(&node, &[]),
+            "policy redact keeps failing since 2026-01-01T00:00:00Z: it ran for longer than its time-out"
+        );
     }
 
     #[test]

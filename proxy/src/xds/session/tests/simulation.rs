@@ -161,7 +161,7 @@ impl World {
             id: "p".into(),
             fleet: "f".into(),
         };
-        let (mut session, requests) = Session::start(&node, self.in_force.clone());
+        let (mut session, requests) = Session::start(&node, &[], self.in_force.clone());
         assert_eq!(
             reported(&requests),
             versions_of(self.accepted()),

@@ -130,3 +130,48 @@ fn a_component_a_client_comes_back_with_is_not_sent_again() {
     session.on_request(first, 0).unwrap();
     assert!(!settle(&mut session).iter().any(|sent| sent.contains('+')));
 }
+
+#[test]
+fn what_a_node_says_of_its_failing_policies_is_known_and_asks_for_nothing() {
+    use envoy_types::pb::google::protobuf::{Struct, Value, value};
+    use fleetway_api::rest::FailingPolicy;
+
+    let telling = |text: &str| {
+        let told = Value {
+            kind: Some(value::Kind::StringValue(text.to_owned())),
+        };
+        let metadata = Struct {
+            fields: [(FailingPolicy::METADATA.to_owned(), told)].into(),
+        };
+        DeltaDiscoveryRequest {
+            node: Some(Node {
+                metadata: Some(metadata),
+                ..node(true)
+            }),
+            ..request(type_url::REVISION)
+        }
+    };
+    let mut session = opened(&two(), true);
+    settle(&mut session);
+    let one =
+        r#"{"policy":"p","since":"2026-01-01T00:00:00Z","cause":"trap","message":"it trapped"}"#;
+    session.on_request(telling(&format!("[{one}]")), 1).unwrap();
+    assert_eq!(session.facts().failing[0].policy, "p");
+    assert!(settle(&mut session).is_empty());
+    // What cannot be read changes nothing but the count of faults.
+    let before = session.facts().tally.protocol_errors;
+    session.on_request(telling("p"), 2).unwrap();
+    assert_eq!(session.facts().failing.len(), 1);
+    assert_eq!(session.facts().tally.protocol_errors, before + 1);
+    let many = vec![one; FailingPolicy::MOST + 1].join(",");
+    session
+        .on_request(telling(&format!("[{many}]")), 3)
+        .unwrap();
+    assert_eq!(session.facts().failing.len(), FailingPolicy::MOST);
+    let fine = DeltaDiscoveryRequest {
+        node: Some(node(true)),
+        ..request(type_url::REVISION)
+    };
+    session.on_request(fine, 4).unwrap();
+    assert!(session.facts().failing.is_empty());
+}
