@@ -54,10 +54,9 @@ impl Runtime {
         policies: Settings,
     ) -> io::Result<Self> {
         let overload = Arc::new(Overload::default());
-        let live = Arc::new(Live::new(Snapshot {
-            policies: Programs::new(policies),
-            ..Snapshot::default()
-        }));
+        let mut nothing = Snapshot::default();
+        nothing.policies = Programs::new(policies);
+        let live = Arc::new(Live::new(nothing));
         let workers = (0..workers.max(1))
             .map(|index| Worker::start(index, live.clone(), overload.clone()))
             .collect::<io::Result<_>>()?;

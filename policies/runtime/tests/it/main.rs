@@ -1,4 +1,11 @@
 //! The runtime with real components.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "tests: a failure is to be loud, in helpers too"
+)]
 
 mod cache;
 mod hostile;
