@@ -146,7 +146,8 @@ impl Server {
     /// Puts a cluster and a route to it, as revisions 1 and 2.
     pub(crate) async fn with_route(self) -> Self {
         let server = self.with_cluster().await;
-        server.put("/v1/routes/users", ROUTE)
+        server
+            .put("/v1/routes/users", ROUTE)
             .await
             .expect(StatusCode::CREATED);
         server

@@ -156,7 +156,7 @@ fn goes_on(rule: &Rule) -> bool {
 }
 
 /// The policies of two places for a stage, in this order.
-fn rules<'r>(of: [Option<&'r Attached>; 2], stage: Stage) -> impl Iterator<Item = &'r Rule> {
+fn rules(of: [Option<&Attached>; 2], stage: Stage) -> impl Iterator<Item = &Rule> {
     let attached = of.into_iter().flatten();
     attached.flat_map(move |attached| attached.of(stage))
 }

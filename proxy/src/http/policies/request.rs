@@ -269,7 +269,7 @@ impl Way<'_> {
             .snapshot
             .cluster(slot)
             .ok_or(Failure::NoEndpoint)?;
-        let target = Target::of(&*head)?;
+        let target = Target::of(head)?;
         let path = rewrite::upstream_path(rule, &bound.route().path, &target.path)
             .map_err(|_| Failure::BadRequest("the rewritten path is no path"))?;
         let authority = match rule.host() {

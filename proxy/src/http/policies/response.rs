@@ -46,7 +46,7 @@ enum Source {
 }
 
 impl Policed {
-    fn new(source: Source) -> ResponseBody {
+    fn of(source: Source) -> ResponseBody {
         ResponseBody::Policed(Box::new(Self {
             source,
             record: None,
@@ -175,7 +175,7 @@ impl Passage {
                     rule.unit.shared.counts.broke(&failure);
                     failed(rule.parts(), Stage::PostResponse, &failure, &self.facts.id)?;
                     let read = Held::new(begun, ToClient::nobody());
-                    let body = Policed::new(Source::Read(read, Some(body)));
+                    let body = Policed::of(Source::Read(read, Some(body)));
                     return Ok(Response::from_parts(parts, body));
                 }
             }
@@ -221,7 +221,7 @@ impl Passage {
             if !bodiless && !body.is_end_stream() {
                 let transform = begun.call.into_transform(Stage::PostResponse);
                 let through = Through::new(transform, rule, Stage::PostResponse, Fault::default());
-                body = Policed::new(Source::Through(through, body));
+                body = Policed::of(Source::Through(through, body));
             } else {
                 rule.unit.shared.counts.succeeded();
             }
@@ -260,6 +260,6 @@ fn put_back(body: ResponseBody, held: Option<Buffered>) -> ResponseBody {
     match held {
         None => body,
         Some(held) if held.trailers.is_none() => ResponseBody::full(held.bytes),
-        Some(held) => Policed::new(Source::Read(Held::new(held, ToClient::nobody()), None)),
+        Some(held) => Policed::of(Source::Read(Held::new(held, ToClient::nobody()), None)),
     }
 }

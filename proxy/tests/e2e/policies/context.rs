@@ -8,7 +8,7 @@ use crate::support::curl;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_stage_sees_what_there_is_to_know() {
     let fleet = Fleet::start().await;
-    let policy = fleet.from_headers("p");
+    let policy = fleet.told_by_fields("p");
     let url = fleet.commit(json!([]), at("p", &ALL), &[policy]).await;
     let url = format!("{url}/a/../b?q=1");
     let report = |to: &str| json!([{"report": {"to": to}}]);
@@ -76,7 +76,7 @@ async fn each_stage_sees_what_there_is_to_know() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_policy_changes_of_a_request_the_upstream_gets() {
     let fleet = Fleet::start().await;
-    let policy = fleet.from_headers("p");
+    let policy = fleet.told_by_fields("p");
     let url = fleet.commit(json!([]), at("p", &ALL), &[policy]).await;
     for stage in ["x-p-route", "x-p-upstream"] {
         let actions = json!([
@@ -127,7 +127,7 @@ async fn what_a_policy_changes_of_a_request_the_upstream_gets() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_policy_changes_of_a_response_the_client_gets() {
     let fleet = Fleet::start().await;
-    let policy = fleet.from_headers("p");
+    let policy = fleet.told_by_fields("p");
     let url = fleet
         .commit(at("p", &["POST_RESPONSE"]), json!([]), &[policy])
         .await;

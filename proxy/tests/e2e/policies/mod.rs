@@ -93,7 +93,7 @@ impl Fleet {
     }
 
     /// A policy that does at each stage what a field of the request says.
-    fn from_headers(&self, name: &str) -> Value {
+    fn told_by_fields(&self, name: &str) -> Value {
         let from = |stage: &str| json!([{"from_header": {"name": format!("x-{name}-{stage}")}}]);
         json!({
             "kind": "Policy", "name": name, "component": self.probe, "limits": {"timeout": "5s"},

@@ -8,7 +8,7 @@ use crate::support::eventually;
 /// The policies of the listener and of the route, two each, each at all stages.
 async fn four(fleet: &Fleet) -> String {
     let names = ["l1", "l2", "r1", "r2"];
-    let policies = names.map(|name| fleet.from_headers(name));
+    let policies = names.map(|name| fleet.told_by_fields(name));
     let both = |one: &str, two: &str| -> Value {
         let each = ALL.map(|stage| [at(one, &[stage]), at(two, &[stage])]);
         let each = each.into_iter().flatten();

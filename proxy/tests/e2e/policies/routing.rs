@@ -21,8 +21,8 @@ async fn hints_choose_route_and_cluster() {
         "match": {"path": {"prefix": "/elsewhere"}}, "respond": {"status": 200},
     });
     let others = [
-        fleet.from_headers("l"),
-        fleet.from_headers("r"),
+        fleet.told_by_fields("l"),
+        fleet.told_by_fields("r"),
         documents::cluster("one", one.address),
         documents::cluster("two", two.address),
         route("one", "/one"),
@@ -82,7 +82,7 @@ async fn a_request_is_routed_anew_once_and_passes_the_policies_of_where_it_goes(
         "guard",
         json!({"pre_route": [{"respond": {"status": 401}}]}),
     );
-    let guarded = fleet.from_headers("r");
+    let guarded = fleet.told_by_fields("r");
     let mut documents = vec![
         ping,
         pong,
