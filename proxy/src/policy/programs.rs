@@ -145,6 +145,8 @@ impl Programs {
     async fn runtime(&self) -> Result<Arc<Runtime>, String> {
         let options = Options {
             cache: self.settings.cache.clone(),
+            // Any policy may come to be bounded by it.
+            fuel: true,
             ..Options::default()
         };
         let runtime = self.runtime.get_or_try_init(async || Runtime::new(options));
