@@ -27,6 +27,10 @@ const HOSTCALL_BYTES: usize = 16 * 1024 * 1024;
 const ANSWER_BYTES: usize = 1024 * 1024;
 /// The most fields of an answer.
 const ANSWER_FIELDS: usize = 100;
+/// The most faults of a configuration that are told.
+const FAULTS: usize = 100;
+/// The most bytes that are told of what is wrong, and of where.
+const FAULT_BYTES: usize = 1024;
 
 /// A policy's instance, for one stage of one request.
 pub struct Call {
@@ -200,10 +204,10 @@ impl Call {
         let found = called.await.map_err(|error| Failure::of(&error))?;
         let faults = found.err().unwrap_or_default().into_iter();
         let fault = |fault: stages::configuration::Fault| Fault {
-            path: fault.path,
-            message: fault.message,
+            path: cut(fault.path),
+            message: cut(fault.message),
         };
-        Ok(faults.map(fault).collect())
+        Ok(faults.take(FAULTS).map(fault).collect())
     }
 
     /// Whether each export is of its type.
@@ -317,6 +321,12 @@ impl Call {
     pub fn into_subject(self) -> Box<Subject> {
         self.store.into_data().subject
     }
+}
+
+/// The text, or as much of it as is told.
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(FAULT_BYTES));
+    text
 }
 
 fn decision(called: wasmtime::Result<types::Decision>) -> Result<Decision, Failure> {

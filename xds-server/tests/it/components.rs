@@ -70,11 +70,10 @@ async fn a_component_is_named_by_its_bytes_and_kept_through_a_restart() {
     let read = server.get(&one).await.ok();
     assert_eq!(read.json()["labels"], json!({"team": "edge"}));
     assert_eq!(read.json()["meta"]["version"], "2");
-    let bytes = send(server.request(Method::GET, &format!("{one}/wasm")))
-        .await
-        .ok();
-    assert_eq!(bytes.header("content-type"), "application/wasm");
-    assert_eq!(component_digest(bytes.text.as_bytes()), digest);
+    let read = server.request(Method::GET, &format!("{one}/wasm")).send();
+    let read = read.await.unwrap();
+    assert_eq!(read.headers()["content-type"], "application/wasm");
+    assert_eq!(component_digest(&read.bytes().await.unwrap()), digest);
     let list = server.get("/v1/components").await.ok().json();
     assert_eq!(list["items"].as_array().unwrap().len(), 1);
     let revision = server.get("/v1/revisions/1").await.ok().json();
