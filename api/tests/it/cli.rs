@@ -290,7 +290,7 @@ fn the_documentation_has_every_command() {
         for option in options
             .split_whitespace()
             .filter_map(|word| word.strip_prefix("--"))
-            .map(|word| word.split(['[', '=', '.', '`']).next().unwrap())
+            .map(|word| word.split(['[', '=', '.', ',', '`']).next().unwrap())
             .filter(|word| !word.is_empty() && *word != "help")
         {
             assert!(
