@@ -42,7 +42,7 @@ pub use listener::{
     PathNormalization, Protocol, Underscores,
 };
 pub use listener_tcp::{Relay, TcpListener};
-pub use policy::{BodyAccess, OnFailure, Policy, PolicyLimits};
+pub use policy::{BodyAccess, OnFailure, Policy, PolicyHttp, PolicyLimits};
 pub use policy_attachment::{PolicyAttachment, Stage};
 use prost::Message as _;
 pub use proxy_protocol::{ProxyProtocol, ProxyProtocolVersion};

@@ -23,6 +23,17 @@ pub struct Policy {
     pub limits: PolicyLimits,
     /// What becomes of a request for which it fails.
     pub on_failure: OnFailure,
+    /// Requests of its own it may send.
+    pub http: PolicyHttp,
+}
+
+/// Where a policy may send requests of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PolicyHttp {
+    /// The clusters; none to send nothing.
+    pub clusters: Box<[Name]>,
+    /// The time there is for each request.
+    pub timeout: Duration,
 }
 
 /// How a policy meets the bodies of requests and responses.
@@ -68,6 +79,8 @@ pub enum OnFailure {
 const MAX_BODY: u32 = 64 << 20;
 const DEFAULT_BODY: u32 = 1 << 20;
 const MIB: u32 = 1 << 20;
+/// The most clusters it may send requests to.
+const MAX_CLUSTERS: usize = 16;
 /// The longest body of an answer.
 const MAX_ANSWER: usize = 64 << 10;
 
@@ -81,6 +94,7 @@ impl Policy {
         let config = PolicyConfig::read(&mut check, "config", config);
         let limits = PolicyLimits::read(&mut check, message.limits.unwrap_or_default());
         let on_failure = OnFailure::read(&mut check, message.fail_open, message.on_failure);
+        let http = message.http.map(|http| PolicyHttp::read(&mut check, http));
         match (common, component, on_failure) {
             (Some(common), Some(component), Some(on_failure)) if check.is_clean() => Ok(Self {
                 common,
@@ -89,6 +103,7 @@ impl Policy {
                 body,
                 limits,
                 on_failure,
+                http: http.unwrap_or_default(),
             }),
             _ => Err(check.finish()),
         }
@@ -140,6 +155,42 @@ impl PolicyLimits {
                 (MIB, 256 * MIB),
             ),
             fuel: message.fuel,
+        }
+    }
+}
+
+impl PolicyHttp {
+    fn read(check: &mut Checker, message: v1::PolicyHttp) -> Self {
+        let field = |index: usize| format!("http.clusters[{index}]");
+        let mut clusters = Vec::new();
+        for (index, name) in message.clusters.iter().enumerate() {
+            match check.take(|| field(index), Name::new(name)) {
+                Some(name) if clusters.contains(&name) => {
+                    check.fault(field(index), format!("names {name} a second time"));
+                }
+                name => clusters.extend(name),
+            }
+        }
+        if message.clusters.is_empty() {
+            check.fault(
+                "http.clusters",
+                "is empty: name the clusters the policy may send requests to, or leave `http` out",
+            );
+        } else if message.clusters.len() > MAX_CLUSTERS {
+            check.fault(
+                "http.clusters",
+                format!("has more than {MAX_CLUSTERS} entries"),
+            );
+        }
+        Self {
+            clusters: clusters.into(),
+            timeout: read_duration(
+                check,
+                "http.timeout",
+                message.timeout,
+                Duration::from_secs(1),
+                (MILLISECOND, Duration::from_secs(10)),
+            ),
         }
     }
 }

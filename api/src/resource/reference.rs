@@ -74,6 +74,9 @@ impl Resource {
                 found(Role::Component, &policy.component, &|| {
                     "component".to_owned()
                 });
+                for (index, name) in policy.http.clusters.iter().enumerate() {
+                    found(Role::Cluster, name, &|| format!("http.clusters[{index}]"));
+                }
             }
             Self::Cluster(cluster) => {
                 let Some(tls) = &cluster.tls else { return };

@@ -12,7 +12,7 @@ use std::{fs, sync::Arc, time::SystemTime};
 
 use divan::Bencher;
 use fleetway_policy_runtime::{
-    Bounds, Buffered, Client, Exchange, Facts, Limits, Metadata, Options, Program, Protocol,
+    Bounds, Buffered, Client, Exchange, Facts, Grant, Limits, Notebook, Options, Program, Protocol,
     Runtime, Shared, Stage, Subject, Unit, Upstream,
 };
 use http::{Request, Response};
@@ -33,6 +33,7 @@ fn unit(name: &str, config: &str) -> Arc<Unit> {
         program: Program::compile(&runtime, &bytes(name)).unwrap(),
         config: config.into(),
         limits: Limits::default(),
+        grant: Grant::default(),
         shared: Arc::new(Shared::new(name)),
     })
 }
@@ -61,9 +62,9 @@ fn subject() -> Box<Subject> {
                 fields: 100,
                 bytes: 65_536,
             },
+            outbound: None,
         }),
-        metadata: Metadata::default(),
-        annotations: Vec::new(),
+        notebook: Notebook::default(),
     })
 }
 

@@ -9,6 +9,7 @@ wasmtime::component::bindgen!({
     imports: {
         "fleetway:policy/types.[method]body-reader.read": async | trappable,
         "fleetway:policy/types.[method]body-writer.write": async | trappable,
+        "fleetway:policy/http-client.send": async | trappable,
         default: trappable,
     },
     exports: { default: async },

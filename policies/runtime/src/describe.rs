@@ -116,12 +116,13 @@ impl Description {
             let has = has.join(" or ");
             return Err(Misfit::Stage { wanted, has });
         }
-        let (passes, export) = match stage {
+        let export = match stage {
             Stage::PreRoute => return Ok(()),
-            Stage::PreUpstream => (self.request_body, "request-body"),
-            Stage::PostResponse => (self.response_body, "response-body"),
+            Stage::PreUpstream => "request-body",
+            Stage::PostResponse => "response-body",
         };
-        if streamed && !passes {
+        // One of the two can be meant for the other stage: bodies pass this one by.
+        if streamed && !self.request_body && !self.response_body {
             return Err(Misfit::Body { wanted, export });
         }
         Ok(())
@@ -159,7 +160,7 @@ pub(crate) fn check_imports(imports: &[String]) -> Result<(), CompileError> {
 
 /// Whether an import is one of the ABI's, of this version or one before it.
 fn is_known(import: &str) -> bool {
-    const KNOWN: [&str; 8] = [
+    const KNOWN: [&str; 9] = [
         "types",
         "config",
         "log",
@@ -168,6 +169,7 @@ fn is_known(import: &str) -> bool {
         "metrics",
         "metadata",
         "key-value",
+        "http-client",
     ];
     let Some((name, version)) = import
         .strip_prefix(PACKAGE)

@@ -2,6 +2,8 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration, time::SystemTime};
 
+use crate::Outbound;
+
 /// What HTTP a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
@@ -77,6 +79,8 @@ pub struct Facts {
     pub paths: Arc<PathRule>,
     /// How large its head may become.
     pub bounds: Bounds,
+    /// What sends the requests of policies; none where they cannot be sent.
+    pub outbound: Option<Arc<dyn Outbound>>,
 }
 
 impl fmt::Debug for Facts {
@@ -105,6 +109,26 @@ pub struct Upstream {
     pub set_authority: Option<http::HeaderValue>,
     /// The time a policy gives the whole exchange.
     pub set_timeout: Option<Duration>,
+    /// How often and for what a policy has it sent again.
+    pub set_retries: Option<Retries>,
+}
+
+/// How often a request is sent again, and for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retries {
+    /// How often at most: 1 to [`Retries::MAX`].
+    pub count: u32,
+    /// Where no connection came about or the upstream did not process it.
+    pub connect_failure: bool,
+    /// Where the connection broke before there was a response.
+    pub reset: bool,
+    /// Where the response is 502, 503 or 504.
+    pub gateway_error: bool,
+}
+
+impl Retries {
+    /// The most there are.
+    pub const MAX: u32 = 10;
 }
 
 /// How a response came to be.

@@ -17,7 +17,8 @@ mod engine;
 mod facts;
 mod failure;
 mod host;
-mod metadata;
+mod notebook;
+mod outbound;
 mod program;
 mod schema;
 mod shared;
@@ -29,12 +30,15 @@ pub use body::{Buffered, Feed, Step, Transform};
 pub use call::Call;
 pub use describe::{ABI_VERSION, Description, Misfit, Stage};
 pub use engine::{Options, Runtime, SetupError};
-pub use facts::{Bounds, Certificate, Client, Exchange, Facts, PathRule, Protocol, Tls, Upstream};
+pub use facts::{
+    Bounds, Certificate, Client, Exchange, Facts, PathRule, Protocol, Retries, Tls, Upstream,
+};
 pub use failure::{CompileError, Failure, Fault};
-pub use metadata::Metadata;
+pub use notebook::{Annotation, Notebook};
+pub use outbound::{Grant, Outbound, SendError, Sending, Sent};
 pub use program::Program;
 pub use shared::{Counts, Durations, Failing, KEEPS_FAILING, Series, SeriesKind, Shared};
-pub use state::{Annotation, Subject};
+pub use state::Subject;
 pub use unit::{Limits, Unit};
 
 /// What becomes of a request.

@@ -8,7 +8,7 @@ use std::{
 use wasmtime::component::{Component, InstancePre};
 
 use crate::{
-    Call, CompileError, Description, Fault, Limits, Runtime, Shared, Stage, Subject, Unit,
+    Call, CompileError, Description, Fault, Grant, Limits, Runtime, Shared, Stage, Subject, Unit,
     abi::stages, cache, describe, engine::MEMORY_MAX, failure::root, schema::Schema, state::State,
 };
 
@@ -191,6 +191,7 @@ impl Program {
                 timeout: limits.timeout.max(LOOKING),
                 ..limits
             },
+            grant: Grant::default(),
             shared: Arc::new(Shared::new("validation")),
         });
         let mut call = unit

@@ -9,7 +9,7 @@ use http::{HeaderMap, request, response};
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 use crate::{
-    Bounds, Client, Facts, Failure, Metadata, Protocol, Unit, Upstream,
+    Bounds, Client, Facts, Failure, Notebook, Protocol, Unit, Upstream,
     body::{Buffered, Pipe},
     ticker::TICK,
 };
@@ -18,8 +18,6 @@ use crate::{
 const TABLE_ELEMENTS: usize = 200_000;
 /// The most handles it can keep.
 const HANDLES: u32 = 10_000;
-/// The most a call can annotate.
-pub(crate) const ANNOTATIONS: usize = 16;
 
 /// A request under policies: its head, and what goes with it from one to the next.
 #[derive(Debug)]
@@ -28,10 +26,8 @@ pub struct Subject {
     pub request: request::Parts,
     /// What is known of it besides.
     pub facts: Arc<Facts>,
-    /// The notes of its policies.
-    pub metadata: Metadata,
-    /// What they add to its line in the access log.
-    pub annotations: Vec<Annotation>,
+    /// What its policies write down.
+    pub notebook: Notebook,
 }
 
 impl Subject {
@@ -54,25 +50,14 @@ impl Subject {
                 fields: 100,
                 bytes: 65_536,
             },
+            outbound: None,
         };
         Self {
             request,
             facts: Arc::new(facts),
-            metadata: Metadata::default(),
-            annotations: Vec::new(),
+            notebook: Notebook::default(),
         }
     }
-}
-
-/// A field of a request's line in the access log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Annotation {
-    /// Whose it is.
-    pub policy: Arc<str>,
-    /// Its name.
-    pub key: String,
-    /// Its value.
-    pub value: String,
 }
 
 /// All that an instance can reach.
@@ -95,6 +80,8 @@ pub(crate) struct State {
     handles: u32,
     /// The ticks it has run for since it last waited for somebody else.
     ticks: u32,
+    /// The requests of its own it has sent.
+    pub(crate) sent: u32,
 }
 
 impl State {
@@ -112,6 +99,7 @@ impl State {
             tables: 0,
             handles: 0,
             ticks: 0,
+            sent: 0,
         }
     }
 

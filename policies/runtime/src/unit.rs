@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{Program, Shared};
+use crate::{Grant, Program, Shared};
 
 /// What a call is held to.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +36,8 @@ pub struct Unit {
     pub config: Arc<str>,
     /// What each call is held to.
     pub limits: Limits,
+    /// Where it may send requests of its own.
+    pub grant: Grant,
     /// What all calls of the policy share.
     pub shared: Arc<Shared>,
 }

@@ -26,6 +26,11 @@ impl From<Fault> for Vec<Fault> {
     }
 }
 
+/// The policy's name, as its resource has it.
+pub fn policy_name() -> String {
+    crate::raw::config::policy()
+}
+
 /// Makes a policy from its configuration as JSON.
 pub(crate) fn build<P: Policy>(json: &str) -> Result<P, Vec<Fault>> {
     P::new(read(json)?)

@@ -86,6 +86,16 @@ pub mod metadata {
         get(policy, key).and_then(|value| String::from_utf8(value).ok())
     }
 
+    /// What this policy has noted, here or at an earlier stage.
+    pub fn own(key: &str) -> Option<Vec<u8>> {
+        get(&crate::policy_name(), key)
+    }
+
+    /// What this policy has noted, if it is text.
+    pub fn own_str(key: &str) -> Option<String> {
+        get_str(&crate::policy_name(), key)
+    }
+
     /// Notes something. False if there is no room.
     pub fn set(key: &str, value: impl AsRef<[u8]>) -> bool {
         raw::metadata::set(key, value.as_ref())
@@ -131,5 +141,87 @@ pub mod key_value {
 
     fn milliseconds(ttl: Duration) -> u64 {
         u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Requests of the policy's own, to the clusters its `Policy` resource grants it (`http.clusters`).
+///
+/// ```
+/// use fleetway_policy::{Error, http_client};
+///
+/// fn is_known(token: &str) -> Result<bool, Error> {
+///     let asked = http_client::get("auth", "/check").header("authorization", token);
+///     Ok(asked.send()?.status == 204)
+/// }
+/// ```
+pub mod http_client {
+    use std::time::Duration;
+
+    pub use crate::abi::imports::fleetway::policy::http_client::{
+        IncomingResponse, OutgoingRequest, SendError,
+    };
+    use crate::raw;
+
+    /// A request with this method, to a cluster, for a path with its query.
+    pub fn request(method: &str, cluster: &str, path_with_query: &str) -> OutgoingRequest {
+        OutgoingRequest {
+            cluster: cluster.to_owned(),
+            method: method.to_owned(),
+            path_with_query: path_with_query.to_owned(),
+            authority: None,
+            headers: Vec::new(),
+            body: Vec::new(),
+            timeout: None,
+        }
+    }
+
+    /// A `GET`.
+    pub fn get(cluster: &str, path_with_query: &str) -> OutgoingRequest {
+        request("GET", cluster, path_with_query)
+    }
+
+    impl OutgoingRequest {
+        /// Adds a header field.
+        #[must_use]
+        pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+            self.headers
+                .push((name.to_owned(), value.as_ref().to_vec()));
+            self
+        }
+
+        /// Sets its body.
+        #[must_use]
+        pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+            self.body = body.into();
+            self
+        }
+
+        /// Sets its host; without, it is the cluster's name.
+        #[must_use]
+        pub fn authority(mut self, authority: &str) -> Self {
+            self.authority = Some(authority.to_owned());
+            self
+        }
+
+        /// Gives it less time than the policy's `http.timeout`.
+        #[must_use]
+        pub fn timeout(mut self, timeout: Duration) -> Self {
+            self.timeout = Some(u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX));
+            self
+        }
+
+        /// Sends it and waits for the whole response, whatever its status.
+        pub fn send(&self) -> Result<IncomingResponse, SendError> {
+            raw::http_client::send(self)
+        }
+    }
+
+    impl IncomingResponse {
+        /// The first value of a header field, if it is text.
+        pub fn header(&self, name: &str) -> Option<&str> {
+            let field = |(there, _): &&(String, Vec<u8>)| there.eq_ignore_ascii_case(name);
+            let (_, value) = self.headers.iter().find(field)?;
+            std::str::from_utf8(value).ok()
+        }
     }
 }

@@ -67,25 +67,25 @@ pub mod testing;
 mod raw {
     #[cfg(target_family = "wasm")]
     pub(crate) use crate::abi::imports::fleetway::policy::{
-        clock, key_value, log, metadata, metrics, random, types,
+        clock, config, http_client, key_value, log, metadata, metrics, random, types,
     };
     #[cfg(not(target_family = "wasm"))]
     pub(crate) use crate::native::{
-        clock, key_value, log, metadata, metrics, random, resources as types,
+        clock, config, http_client, key_value, log, metadata, metrics, random, resources as types,
     };
 }
 
 pub use abi::configuration::exports::fleetway::policy::configuration::Fault;
 pub use abi::imports::fleetway::policy::types::{
     Certificate, ChangeError, Client, Datetime, Decision, Exchange, LocalResponse, Outcome,
-    Protocol, RoutingHint, Tls,
+    Protocol, RetryOn, RoutingHint, Tls,
 };
 pub use answer::{respond, route_to};
 pub use body::{BodyReader, BodyWriter, Buffer};
-pub use config::{NoConfig, fault};
+pub use config::{NoConfig, fault, policy_name};
 pub use error::Error;
 pub use headers::Headers;
-pub use host::{access_log, clock, key_value, metadata, metrics, random};
+pub use host::{access_log, clock, http_client, key_value, metadata, metrics, random};
 pub use log;
 pub use policy::{Policy, PostResponse, PreRoute, PreUpstream, RequestBody, ResponseBody};
 pub use request::{Request, Upstream};

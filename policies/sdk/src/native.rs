@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::abi::imports::fleetway::policy::key_value::Entry;
+use crate::http_client::{IncomingResponse, OutgoingRequest, SendError};
 
 pub(crate) mod lent;
 pub(crate) mod resources;
 
-pub(crate) use lent::{clock, key_value, log, metadata, metrics, random};
+pub(crate) use lent::{clock, config, http_client, key_value, log, metadata, metrics, random};
 
 /// The name the policy under test goes by.
 pub(crate) const POLICY: &str = "self";
@@ -36,7 +37,12 @@ pub(crate) struct Host {
     pub(crate) values: BTreeMap<String, (Entry, Option<Duration>)>,
     /// Versions given so far.
     pub(crate) versions: u64,
+    /// What answers the policy's own requests.
+    pub(crate) upstream: Option<Box<Answers>>,
 }
+
+/// Answers the requests of a policy under test.
+pub(crate) type Answers = dyn FnMut(&OutgoingRequest) -> Result<IncomingResponse, SendError>;
 
 /// Does something with this thread's proxy.
 pub(crate) fn host<T>(act: impl FnOnce(&mut Host) -> T) -> T {

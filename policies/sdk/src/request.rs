@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::raw::types as raw;
-use crate::{ChangeError, Client, Datetime, Headers, Tls};
+use crate::{ChangeError, Client, Datetime, Headers, RetryOn, Tls};
 
 /// A request. In `post_response` it is what was sent upstream, and changes to it are refused.
 #[derive(Clone, Copy)]
@@ -141,6 +141,20 @@ impl Upstream<'_> {
     pub fn set_timeout(&self, timeout: Duration) {
         self.0
             .set_timeout(u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX));
+    }
+
+    /// Has the request sent again for these reasons, so often at most and never more than 10 times:
+    /// see the ABI for which requests can be.
+    ///
+    /// ```
+    /// use fleetway_policy::{RetryOn, Upstream};
+    ///
+    /// fn patient(upstream: &Upstream) {
+    ///     upstream.set_retries(2, RetryOn::CONNECT_FAILURE | RetryOn::RESET);
+    /// }
+    /// ```
+    pub fn set_retries(&self, count: u32, on: RetryOn) {
+        self.0.set_retries(count, on);
     }
 }
 

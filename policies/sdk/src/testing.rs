@@ -34,10 +34,11 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
+use crate::http_client::{IncomingResponse, OutgoingRequest, SendError};
 use crate::native::{self, host, resources as raw};
 use crate::{
     BodyReader, BodyWriter, Buffer, Client, Datetime, Error, Exchange, Fault, Headers, Policy,
-    Protocol, Request, Response, Tls, Upstream,
+    Protocol, Request, Response, RetryOn, Tls, Upstream,
 };
 
 /// Makes a policy from its configuration as JSON.
@@ -191,6 +192,7 @@ pub fn upstream(route: &str, cluster: &str, target: &str) -> TestUpstream {
         authority: RefCell::new("example.com".to_owned()),
         path_with_query: target.to_owned(),
         timeout: Cell::new(None),
+        retries: Cell::new(None),
     })
 }
 
@@ -220,6 +222,11 @@ impl TestUpstream {
             .timeout
             .get()
             .map(|ms| Duration::from_millis(ms.into()))
+    }
+
+    /// How often and for what it is sent again, where the policy has set it.
+    pub fn retries(&self) -> Option<(u32, RetryOn)> {
+        self.0.retries.get()
     }
 }
 
@@ -309,6 +316,24 @@ impl Proxy {
     /// What the policy under test has noted.
     pub fn noted(key: &str) -> Option<Vec<u8>> {
         crate::metadata::get(native::POLICY, key)
+    }
+
+    /// Has the policy's own requests answered like this; without it, all are forbidden.
+    ///
+    /// ```
+    /// use fleetway_policy::http_client::{self, IncomingResponse};
+    /// use fleetway_policy::testing::Proxy;
+    ///
+    /// Proxy::answer_http(|request| {
+    ///     assert_eq!(request.cluster, "auth");
+    ///     Ok(IncomingResponse { status: 204, headers: Vec::new(), body: Vec::new() })
+    /// });
+    /// assert_eq!(http_client::get("auth", "/check").send().unwrap().status, 204);
+    /// ```
+    pub fn answer_http(
+        answers: impl FnMut(&OutgoingRequest) -> Result<IncomingResponse, SendError> + 'static,
+    ) {
+        host(|host| host.upstream = Some(Box::new(answers)));
     }
 
     /// What was logged.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use fleetway_policy_runtime::Buffered;
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
@@ -179,6 +180,28 @@ impl RequestBody {
             left: most,
             rules,
         })
+    }
+
+    /// The same body once more, where none of it is lost: there is none, or it is held as a whole.
+    pub(super) fn copy(&self) -> Option<Self> {
+        let held = match &self.inner {
+            Downstream::Held(held) => held.clone(),
+            other if other.is_end_stream() => {
+                Box::new(Held::new(Buffered::default(), other.interim()))
+            }
+            _ => return None,
+        };
+        Some(Self {
+            inner: Downstream::Held(held),
+            activity: self.activity.clone(),
+            left: self.left,
+            rules: self.rules.clone(),
+        })
+    }
+
+    /// It is sent from its beginning once more.
+    pub(super) fn is_sent_anew(&self) {
+        self.activity.receive_anew();
     }
 
     /// Whether the head says that nothing follows while the stream goes on, as it can over HTTP/2.

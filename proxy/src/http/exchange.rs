@@ -114,6 +114,7 @@ pub async fn exchange(
             None => {
                 let passage =
                     passage.insert(Passage::of(connection, &view, http, &own.id, &request));
+                record.annotated(passage.notebook());
                 let mut way = Way {
                     connection,
                     view: &view,
@@ -136,7 +137,6 @@ pub async fn exchange(
         let bound = bound.as_deref();
         let looked = Box::pin(passage.respond(&view, bound, response, head)).await;
         response = looked.unwrap_or_else(|failure| own.response(&failure, &mut record));
-        record.annotate(passage.annotations());
     }
     let route = bound.as_ref().map(|bound| bound.route());
     Rules::of_response(&view, route).apply(response.headers_mut());

@@ -10,6 +10,7 @@ use http::{
 
 use super::{
     Connection, Downstream, Failure, Record, RequestBody, ResponseBody, Tunnel,
+    again::Again,
     body::ToClient,
     grpc, headers,
     local::View,
@@ -73,6 +74,8 @@ pub(super) async fn forward(
         }
     }
     let request = Request::from_parts(parts, body);
+    let retries = overrides.and_then(|overrides| overrides.retries);
+    let again = retries.and_then(|retries| Again::of(retries, &request));
 
     let in_flight = InFlight::new(cluster.clone(), local.worker, record.began());
     let to = upstream::To {
@@ -81,7 +84,21 @@ pub(super) async fn forward(
         cluster,
         endpoint,
     };
-    let sent = upstream::send(to, || connection.addresses(), request, interim);
+    let sent = async {
+        let client = || connection.addresses();
+        let Some(again) = again else {
+            return upstream::send(to, client, request, interim).await;
+        };
+        let next = || local.pick(cluster, slot).unwrap_or(endpoint);
+        let tried = |endpoint| {
+            record.sent_again(endpoint);
+            if let Some(overrides) = overrides {
+                overrides.endpoint.set(Some(endpoint));
+            }
+        };
+        // Boxed: few requests are sent again.
+        Box::pin(again.send(local, to, client, (request, interim), next, tried)).await
+    };
     let response = tokio::select! {
         biased;
         response = sent => response,

@@ -1,7 +1,7 @@
 //! What a worker has for its requests: nothing in it is shared with another thread.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
@@ -10,6 +10,7 @@ use std::{
 use fleetway_api::Name;
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 
+use super::policies::Outbound;
 use crate::{
     access_log::Buffers,
     cluster::{Cluster, Rotation},
@@ -32,6 +33,8 @@ pub struct Local {
     live: Arc<Live>,
     rotations: RefCell<Vec<Rotation>>,
     random: RefCell<SmallRng>,
+    /// From the first request on that passes a policy.
+    outbound: OnceCell<Arc<Outbound>>,
 }
 
 impl Local {
@@ -46,7 +49,20 @@ impl Local {
             live,
             rotations: RefCell::default(),
             random: RefCell::new(SmallRng::from_os_rng()),
+            outbound: OnceCell::new(),
         })
+    }
+
+    /// The snapshot in force.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.live.load()
+    }
+
+    /// What sends the requests of policies' own from this worker.
+    #[must_use]
+    pub fn outbound(self: &Rc<Self>) -> Arc<Outbound> {
+        self.outbound.get_or_init(|| Outbound::start(self)).clone()
     }
 
     /// A number below `bound`, each as likely; 0 for a bound of 0 or 1.

@@ -1,5 +1,6 @@
 //! HTTP requests from their head to the last byte of their response.
 
+mod again;
 mod body;
 mod connect;
 mod error;

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
-use fleetway_policy_runtime::Annotation;
+use fleetway_policy_runtime::{Annotation, Notebook};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
 use tokio::time::Instant;
 
@@ -45,7 +45,10 @@ struct Entry {
     activity: Option<Activity>,
     status: Option<StatusCode>,
     grpc_status: Option<HeaderValue>,
-    annotations: Vec<Annotation>,
+    /// The endpoint it was sent to last, and how often it was sent.
+    endpoint: Option<SocketAddr>,
+    attempts: u32,
+    notebook: Option<Notebook>,
     cause: Option<&'static str>,
     head: Option<Duration>,
     received: u64,
@@ -86,9 +89,16 @@ impl Record {
     /// It goes to an endpoint.
     pub(super) fn sent_to(&mut self, cluster: &Cluster, endpoint: SocketAddr) {
         if let Some(entry) = &mut self.entry {
-            let line = &mut entry.line;
-            line.word(field!("cluster"), cluster.name.as_str());
-            line.address(field!("upstream_address"), endpoint);
+            entry.line.word(field!("cluster"), cluster.name.as_str());
+        }
+        self.sent_again(endpoint);
+    }
+
+    /// It goes to an endpoint of the same cluster.
+    pub(super) fn sent_again(&mut self, endpoint: SocketAddr) {
+        if let Some(entry) = &mut self.entry {
+            entry.endpoint = Some(endpoint);
+            entry.attempts += 1;
         }
     }
 
@@ -145,10 +155,10 @@ impl Record {
         }
     }
 
-    /// What its policies add.
-    pub(super) fn annotate(&mut self, annotations: &[Annotation]) {
+    /// Where its policies write what is to be added, until its end.
+    pub(super) fn annotated(&mut self, notebook: &Notebook) {
         if let Some(entry) = &mut self.entry {
-            entry.annotations = annotations.to_vec();
+            entry.notebook = Some(notebook.clone());
         }
     }
 
@@ -244,7 +254,9 @@ impl Entry {
             activity: None,
             status: None,
             grpc_status: None,
-            annotations: Vec::new(),
+            endpoint: None,
+            attempts: 0,
+            notebook: None,
             cause: None,
             head: None,
             received: 0,
@@ -257,15 +269,23 @@ impl Entry {
             return;
         };
         let mut line = self.line;
+        if let Some(endpoint) = self.endpoint {
+            line.address(field!("upstream_address"), endpoint);
+        }
+        if self.attempts > 1 {
+            line.number(field!("upstream_attempts"), self.attempts.into());
+        }
         if let Some(status) = self.status {
             line.number(field!("status"), status.as_u16().into());
         }
         if let Some(status) = &self.grpc_status {
             line.text(field!("grpc_status"), status.as_bytes());
         }
-        if !self.annotations.is_empty() {
+        let annotations = self.notebook.map(|notebook| notebook.annotations());
+        let annotations = annotations.unwrap_or_default();
+        if !annotations.is_empty() {
             let named = |one: &Annotation| format!("{}.{}", one.policy, one.key);
-            let notes = self.annotations.iter();
+            let notes = annotations.iter();
             line.map(
                 field!("policies"),
                 notes.map(|one| (named(one), &*one.value)),

@@ -69,7 +69,7 @@ pub(super) fn apply(rules: &HeaderRules, fields: &mut HeaderMap) {
 }
 
 /// The rules for the trailers that may follow a request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct TrailerRules {
     view: Rc<View>,
     bound: Arc<BoundRoute>,

@@ -47,6 +47,11 @@ impl Activity {
         self.0.received.set(self.0.received.get() + bytes as u64);
     }
 
+    /// The body begins anew.
+    pub(super) fn receive_anew(&self) {
+        self.0.received.set(0);
+    }
+
     /// How many bytes of the request's body have come.
     pub fn received(&self) -> u64 {
         self.0.received.get()

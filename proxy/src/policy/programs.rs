@@ -4,9 +4,10 @@
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use fleetway_api::{
-    BodyAccess, FieldError, Id, Kind, Name, Policy, PolicyAttachment, Resource, ResourceSet,
+    BodyAccess, FieldError, Id, Kind, Name, Policy, PolicyAttachment, PolicyHttp, Resource,
+    ResourceSet,
 };
-use fleetway_policy_runtime::{Limits, Options, Program, Runtime, Shared, Stage, Unit};
+use fleetway_policy_runtime::{Grant, Limits, Options, Program, Runtime, Shared, Stage, Unit};
 use imbl::OrdMap;
 use tokio::sync::OnceCell;
 
@@ -240,11 +241,23 @@ impl Programs {
                 program: program.clone(),
                 config: config.into(),
                 limits,
+                grant: grant(&policy.http),
                 shared: shared.clone(),
             }),
             body: policy.body,
             on_failure: policy.on_failure.clone(),
         })
+    }
+}
+
+fn grant(http: &PolicyHttp) -> Grant {
+    Grant {
+        clusters: http
+            .clusters
+            .iter()
+            .map(|name| name.as_str().into())
+            .collect(),
+        timeout: http.timeout,
     }
 }
 

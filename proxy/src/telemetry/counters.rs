@@ -139,6 +139,8 @@ pub struct ClusterShard {
     pub reused: Counter,
     /// Requests sent again because a kept connection turned out closed.
     pub replays: Counter,
+    /// Requests sent again as their policies want it.
+    pub retries: Counter,
     /// Requests that ran into their time-out.
     pub timeouts: Counter,
     /// Requests that failed otherwise: reset, malformed answer.
@@ -337,6 +339,11 @@ impl ClusterCounters {
             "fleetway_cluster_replays_total",
             &label,
             sum(|s| s.replays.get()),
+        );
+        out.counter(
+            "fleetway_cluster_retries_total",
+            &label,
+            sum(|s| s.retries.get()),
         );
         out.counter(
             "fleetway_cluster_timeouts_total",

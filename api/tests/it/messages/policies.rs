@@ -86,9 +86,21 @@ pub(super) fn policy() -> impl Strategy<Value = v1::Policy> {
         option::of(limits),
         any::<bool>(),
         option::of(failure),
+        option::of((texts(), option::of(duration()))),
     )
         .prop_map(
-            |(name, fleets, labels, component, config, body, limits, fail_open, on_failure)| {
+            |(
+                name,
+                fleets,
+                labels,
+                component,
+                config,
+                body,
+                limits,
+                fail_open,
+                on_failure,
+                http,
+            )| {
                 v1::Policy {
                     name,
                     fleets,
@@ -100,6 +112,7 @@ pub(super) fn policy() -> impl Strategy<Value = v1::Policy> {
                     limits,
                     fail_open,
                     on_failure,
+                    http: http.map(|(clusters, timeout)| v1::PolicyHttp { clusters, timeout }),
                 }
             },
         )

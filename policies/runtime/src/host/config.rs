@@ -49,6 +49,10 @@ impl config::Host for State {
     fn get(&mut self) -> wasmtime::Result<String> {
         Ok(self.unit.config.as_ref().to_owned())
     }
+
+    fn policy(&mut self) -> wasmtime::Result<String> {
+        Ok(self.unit.name.as_ref().to_owned())
+    }
 }
 
 impl clock::Host for State {

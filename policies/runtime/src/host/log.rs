@@ -3,9 +3,8 @@
 use std::time::Instant;
 
 use crate::{
-    Annotation,
     abi::host::log::{Host, Level},
-    state::{ANNOTATIONS, State},
+    state::State,
 };
 
 /// The longest line in bytes.
@@ -56,23 +55,6 @@ impl Host for State {
         if key.is_empty() || key.len() > KEY_MAX || value.len() > VALUE_MAX {
             return Ok(false);
         }
-        let policy = &self.unit.name;
-        let all = &mut self.subject.annotations;
-        let known = all
-            .iter_mut()
-            .find(|known| known.policy == *policy && known.key == key);
-        if let Some(known) = known {
-            known.value = value;
-            return Ok(true);
-        }
-        if all.len() >= ANNOTATIONS {
-            return Ok(false);
-        }
-        all.push(Annotation {
-            policy: policy.clone(),
-            key,
-            value,
-        });
-        Ok(true)
+        Ok(self.subject.notebook.annotate(&self.unit.name, key, value))
     }
 }

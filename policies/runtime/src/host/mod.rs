@@ -3,6 +3,7 @@
 mod body;
 mod config;
 pub(crate) mod fields;
+mod http_client;
 mod key_value;
 mod log;
 mod metadata;

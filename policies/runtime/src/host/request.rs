@@ -11,10 +11,10 @@ use wasmtime::component::Resource;
 
 use super::{datetime, fields::Of};
 use crate::{
-    Failure, Protocol, Subject, Upstream as To,
+    Failure, Protocol, Retries, Subject, Upstream as To,
     abi::types::{
         self, Certificate, ChangeError, Client, Datetime, Fields, HostRequest, HostUpstream,
-        Request, Tls, Upstream,
+        Request, RetryOn, Tls, Upstream,
     },
     state::State,
 };
@@ -59,7 +59,7 @@ fn authority(subject: &Subject) -> &str {
     }
 }
 
-fn read_authority(text: String) -> Result<Authority, ChangeError> {
+pub(super) fn read_authority(text: String) -> Result<Authority, ChangeError> {
     Authority::from_maybe_shared(Bytes::from(text))
         .ok()
         .filter(|authority| !authority.as_str().contains('@'))
@@ -272,6 +272,21 @@ impl HostUpstream for State {
 
     fn set_timeout(&mut self, _: Resource<Upstream>, milliseconds: u32) -> wasmtime::Result<()> {
         self.to()?.set_timeout = Some(Duration::from_millis(milliseconds.into()));
+        Ok(())
+    }
+
+    fn set_retries(
+        &mut self,
+        _: Resource<Upstream>,
+        count: u32,
+        on: RetryOn,
+    ) -> wasmtime::Result<()> {
+        self.to()?.set_retries = (count > 0).then_some(Retries {
+            count: count.min(Retries::MAX),
+            connect_failure: on.contains(RetryOn::CONNECT_FAILURE),
+            reset: on.contains(RetryOn::RESET),
+            gateway_error: on.contains(RetryOn::GATEWAY_ERROR),
+        });
         Ok(())
     }
 

@@ -82,7 +82,7 @@ async fn what_there_is_no_room_for_is_left_out() {
             .map(|(name, value)| name.as_str().len() + value.len())
             .sum();
         assert!(fields.len() <= 100 && bytes <= 60_000, "{attack}: {went:?}");
-        assert!(subject.annotations.len() <= 16, "{attack}");
+        assert!(subject.notebook.annotations().len() <= 16, "{attack}");
         let (series, left_out) = unit.shared.figures();
         assert!(series.len() <= 100, "{attack}");
         assert_eq!(left_out > 0, attack == "metric_flood", "{attack}: {went:?}");

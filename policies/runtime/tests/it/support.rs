@@ -7,8 +7,8 @@ use std::{
 };
 
 use fleetway_policy_runtime::{
-    Bounds, Client, Facts, Limits, Metadata, Options, Program, Protocol, Runtime, Shared, Subject,
-    Unit,
+    Bounds, Client, Facts, Grant, Limits, Notebook, Options, Program, Protocol, Runtime, Shared,
+    Subject, Unit,
 };
 use http::Request;
 use serde_json::Value;
@@ -57,6 +57,7 @@ pub fn unit_with(program: Arc<Program>, name: &str, config: &Value, limits: Limi
         program,
         config: config.to_string().into(),
         limits,
+        grant: Grant::default(),
         shared: Arc::new(Shared::new(name)),
     })
 }
@@ -81,6 +82,7 @@ pub fn facts() -> Facts {
             fields: 100,
             bytes: 60_000,
         },
+        outbound: None,
     }
 }
 
@@ -90,7 +92,6 @@ pub fn subject(request: http::request::Builder) -> Box<Subject> {
     Box::new(Subject {
         request: request.into_parts().0,
         facts: Arc::new(facts()),
-        metadata: Metadata::default(),
-        annotations: Vec::new(),
+        notebook: Notebook::default(),
     })
 }

@@ -20,17 +20,10 @@ pub struct Config {
     percent: u8,
     #[serde(default = "a_day")]
     max_age: u32,
-    /// The policy's own name, under which it finds its note.
-    #[serde(default = "own_name")]
-    policy: String,
 }
 
 fn a_day() -> u32 {
     86_400
-}
-
-fn own_name() -> String {
-    "canary-by-cookie".to_owned()
 }
 
 /// The note that says what was drawn.
@@ -96,7 +89,7 @@ impl PostResponse for Canary {
         _: &Exchange,
         _: Option<Buffer>,
     ) -> Result<Outcome, Error> {
-        if let Some(drawn) = metadata::get_str(&self.0.policy, DRAWN) {
+        if let Some(drawn) = metadata::own_str(DRAWN) {
             let Config {
                 cookie, max_age, ..
             } = &self.0;
@@ -118,10 +111,7 @@ mod tests {
     use super::Canary;
 
     fn canary(percent: u8) -> Canary {
-        // In tests a policy goes by the name `self`.
-        let config = format!(
-            r#"{{"cookie":"canary","cluster":"next","percent":{percent},"policy":"self"}}"#
-        );
+        let config = format!(r#"{{"cookie":"canary","cluster":"next","percent":{percent}}}"#);
         testing::policy(&config).unwrap()
     }
 

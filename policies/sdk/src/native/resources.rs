@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::{ChangeError, Client, Datetime, Tls};
+use crate::{ChangeError, Client, Datetime, RetryOn, Tls};
 
 type Changed<T = ()> = Result<T, ChangeError>;
 
@@ -232,6 +232,8 @@ pub(crate) struct Upstream {
     pub(crate) path_with_query: String,
     /// In milliseconds, where the policy has set it.
     pub(crate) timeout: Cell<Option<u32>>,
+    /// How often and for what it is sent again, where the policy has set it.
+    pub(crate) retries: Cell<Option<(u32, RetryOn)>>,
 }
 
 impl Upstream {
@@ -263,6 +265,10 @@ impl Upstream {
 
     pub(crate) fn set_timeout(&self, milliseconds: u32) {
         self.timeout.set(Some(milliseconds));
+    }
+
+    pub(crate) fn set_retries(&self, count: u32, on: RetryOn) {
+        self.retries.set((count > 0).then_some((count.min(10), on)));
     }
 }
 

@@ -41,7 +41,7 @@ impl Fault {
 }
 
 /// A body that has been read as a whole.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Held {
     bytes: Option<Bytes>,
     trailers: Option<HeaderMap>,

@@ -46,6 +46,7 @@ impl Passage {
                 fields: most(http.limits.headers),
                 bytes: most(http.limits.header_bytes),
             },
+            outbound: Some(connection.local.outbound()),
         })
     }
 }

@@ -10,6 +10,7 @@
 
 mod body;
 mod facts;
+mod outbound;
 mod request;
 mod response;
 
@@ -18,10 +19,10 @@ use std::{mem, sync::Arc, time::Instant};
 pub use body::{Held, Transformed};
 use fleetway_api::{BodyAccess, OnFailure};
 use fleetway_policy_runtime::{
-    Annotation, Answer, Call, Exchange, Facts, Failure as PolicyFailure, Hint, Metadata, Stage,
-    Subject, Unit,
+    Answer, Call, Exchange, Facts, Failure as PolicyFailure, Hint, Notebook, Stage, Subject, Unit,
 };
 use http::{HeaderMap, Response, header, request::Parts};
+pub use outbound::Outbound;
 pub(super) use request::{Overrides, Way};
 pub use response::Policed;
 
@@ -32,8 +33,7 @@ use crate::policy::{Attached, Rule};
 #[derive(Debug)]
 pub(super) struct Passage {
     facts: Arc<Facts>,
-    metadata: Metadata,
-    annotations: Vec<Annotation>,
+    notebook: Notebook,
     hint: Hint,
     /// The head as it was sent, for what looks at the response.
     head: Option<Parts>,
@@ -55,17 +55,16 @@ impl Passage {
     fn new(facts: Facts) -> Self {
         Self {
             facts: Arc::new(facts),
-            metadata: Metadata::default(),
-            annotations: Vec::new(),
+            notebook: Notebook::default(),
             hint: Hint::default(),
             head: None,
             exchange: Exchange::default(),
         }
     }
 
-    /// What policies add to the request's line in the access log.
-    pub(super) fn annotations(&self) -> &[Annotation] {
-        &self.annotations
+    /// What policies write down of the request.
+    pub(super) const fn notebook(&self) -> &Notebook {
+        &self.notebook
     }
 
     /// Begins a call for this head, which is in the call until it has ended. `Ok(None)`: it goes on
@@ -80,8 +79,7 @@ impl Passage {
         let subject = Box::new(Subject {
             request: mem::replace(head, nothing()),
             facts: self.facts.clone(),
-            metadata: mem::take(&mut self.metadata),
-            annotations: mem::take(&mut self.annotations),
+            notebook: self.notebook.clone(),
         });
         let began = Instant::now();
         match rule.unit.start(subject).await {
@@ -93,19 +91,12 @@ impl Passage {
                 kept,
             })),
             Err((subject, failure)) => {
-                self.take_back(head, subject);
+                *head = subject.request;
                 let counts = &rule.unit.shared.counts;
                 counts.failed(stage, &failure, began.elapsed());
                 failed(rule.parts(), stage, &failure, &self.facts.id).map(|()| None)
             }
         }
-    }
-
-    fn take_back(&mut self, head: &mut Parts, subject: Box<Subject>) {
-        let subject = *subject;
-        *head = subject.request;
-        self.metadata = subject.metadata;
-        self.annotations = subject.annotations;
     }
 
     /// Takes back what the call had, and tells how it went. `Ok(None)`: it goes on without.
@@ -118,18 +109,15 @@ impl Passage {
     ) -> Result<Option<D>, Failure> {
         let subject = begun.call.subject();
         *head = mem::replace(&mut subject.request, nothing());
-        self.metadata = mem::take(&mut subject.metadata);
-        self.annotations = mem::take(&mut subject.annotations);
         let (counts, took) = (&begun.rule.unit.shared.counts, begun.began.elapsed());
         match went {
             Ok(decision) => {
                 let answers = answers(&decision);
                 counts.called(begun.stage, answers, took);
                 // Where a body is to pass, it has yet to show whether it can.
-                if answers
-                    || begun.rule.body != BodyAccess::Streamed
-                    || begun.stage == Stage::PreRoute
-                {
+                let streams =
+                    begun.rule.body == BodyAccess::Streamed && begun.call.transforms(begun.stage);
+                if answers || !streams {
                     counts.succeeded();
                 }
                 Ok(Some(decision))

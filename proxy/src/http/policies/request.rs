@@ -3,7 +3,7 @@
 use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use fleetway_api::{Action, BodyAccess, Forward};
-use fleetway_policy_runtime::{Decision, Exchange, Hint, Stage, Upstream};
+use fleetway_policy_runtime::{Decision, Exchange, Hint, Retries, Stage, Upstream};
 use http::{HeaderValue, Method, Request, Response, request::Parts};
 
 use super::{Passage, answer, body, rules, set_length};
@@ -30,6 +30,8 @@ pub(in crate::http) struct Overrides {
     pub(in crate::http) timeout: Option<Duration>,
     /// The authority the upstream sees.
     pub(in crate::http) authority: Option<HeaderValue>,
+    /// How often and for what it is sent again.
+    pub(in crate::http) retries: Option<Retries>,
     /// The endpoint it was sent to, once it was.
     pub(in crate::http) endpoint: Cell<Option<SocketAddr>>,
     /// Why the body ended early, if a policy was the cause.
@@ -190,6 +192,7 @@ impl Way<'_> {
             let mut to = self.upstream(&bound, rule, slot, head)?;
             to.set_timeout = overrides.timeout;
             to.set_authority = overrides.authority.take();
+            to.set_retries = overrides.retries;
             let mut stage = Upstreams {
                 passage: self.passage,
                 rule,
@@ -201,6 +204,7 @@ impl Way<'_> {
             let hint = stage.hint;
             overrides.timeout = to.set_timeout;
             overrides.authority = to.set_authority.take();
+            overrides.retries = to.set_retries;
             if let Next::Answer(answer) = next {
                 return Ok(answer);
             }
@@ -285,6 +289,7 @@ impl Way<'_> {
             path_with_query: path.as_ref().unwrap_or(&target.path).as_str().to_owned(),
             set_authority: None,
             set_timeout: None,
+            set_retries: None,
         }))
     }
 }
@@ -343,7 +348,7 @@ impl Upstreams<'_> {
                 }
                 body::hold(body, Some(held));
             }
-            if rule.body == BodyAccess::Streamed {
+            if rule.body == BodyAccess::Streamed && begun.call.transforms(Stage::PreUpstream) {
                 let none = http_body::Body::is_end_stream(body);
                 let transform = begun.call.into_transform(Stage::PreUpstream);
                 if !none {

@@ -215,7 +215,7 @@ impl Passage {
             set_length(&mut parts.headers, length);
         }
         let mut body = put_back(body, held);
-        if rule.body == BodyAccess::Streamed {
+        if rule.body == BodyAccess::Streamed && begun.call.transforms(Stage::PostResponse) {
             // The length of what would be there is not known without it, either.
             set_length(&mut parts.headers, None);
             if !bodiless && !body.is_end_stream() {

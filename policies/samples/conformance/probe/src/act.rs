@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use fleetway_policy::prelude::*;
 use fleetway_policy::{
-    ChangeError, LocalResponse, access_log, clock, key_value, metadata, metrics, random,
+    ChangeError, LocalResponse, RetryOn, access_log, clock, http_client, http_client::SendError,
+    key_value, metadata, metrics, policy_name, random,
 };
 use serde_json::{Value, json};
 
@@ -213,6 +214,10 @@ impl<'a> Acting<'a> {
                 up.set_timeout(Duration::from_millis(*milliseconds));
                 json!("ok")
             }),
+            Action::SetRetries { count, on } => self.upstream(|up| {
+                up.set_retries(*count, retry_on(on));
+                json!("ok")
+            }),
             Action::ReplaceBody { text } => self.body(|body| result(body.replace(text))),
             Action::AppendBody { text } => {
                 self.body(|body| result(body.replace([body.bytes(), text.clone().into()].concat())))
@@ -275,6 +280,23 @@ fn lent(action: &Action) -> Value {
             metrics::observe(name, &borrowed(labels), *value);
             json!("ok")
         }
+        Action::Http { cluster, method, path, authority, headers, body, timeout } => {
+            let mut request = http_client::request(method, cluster, path).body(body.as_str());
+            for (name, value) in headers {
+                request = request.header(name, value);
+            }
+            request.authority = authority.clone();
+            request.timeout = *timeout;
+            match request.send() {
+                Ok(response) => json!({
+                    "status": response.status,
+                    "headers": report::pairs(&response.headers),
+                    "body": String::from_utf8_lossy(&response.body),
+                }),
+                Err(error) => json!(not_sent(error)),
+            }
+        }
+        Action::PolicyName {} => json!(policy_name()),
         Action::Random { length } => {
             let bytes = random::bytes(*length);
             json!(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
@@ -285,6 +307,29 @@ fn lent(action: &Action) -> Value {
         }),
         _ => Value::Null,
     }
+}
+
+/// Why a request of its own was not answered, in a word and what is said of it.
+pub fn not_sent(error: SendError) -> String {
+    match error {
+        SendError::Forbidden => "forbidden".to_owned(),
+        SendError::Invalid(why) => format!("invalid: {why}"),
+        SendError::Timeout => "timeout".to_owned(),
+        SendError::Failed(why) => format!("failed: {why}"),
+        SendError::TooLarge => "too-large".to_owned(),
+    }
+}
+
+fn retry_on(names: &[String]) -> RetryOn {
+    let all = [
+        ("connect-failure", RetryOn::CONNECT_FAILURE),
+        ("reset", RetryOn::RESET),
+        ("gateway-error", RetryOn::GATEWAY_ERROR),
+    ];
+    let chosen = all
+        .iter()
+        .filter(|(name, _)| names.iter().any(|of| of == name));
+    chosen.fold(RetryOn::empty(), |on, (_, one)| on | *one)
 }
 
 fn result<T>(of: Result<T, ChangeError>) -> Value {

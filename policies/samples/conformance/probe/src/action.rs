@@ -111,6 +111,8 @@ pub enum Action {
     SetUpstreamAuthority { authority: String },
     /// The time of the exchange.
     SetTimeout { milliseconds: u64 },
+    /// How often it is sent again, for `connect-failure`, `reset` and `gateway-error`.
+    SetRetries { count: u32, on: Vec<String> },
 
     /// Another buffered body.
     ReplaceBody { text: String },
@@ -188,6 +190,23 @@ pub enum Action {
         labels: Pairs,
         value: f64,
     },
+    /// Sends a request of its own, and gives status, headers and body of the response.
+    Http {
+        cluster: String,
+        #[serde(default = "get")]
+        method: String,
+        path: String,
+        #[serde(default)]
+        authority: Option<String>,
+        #[serde(default)]
+        headers: Pairs,
+        #[serde(default)]
+        body: String,
+        #[serde(default)]
+        timeout: Option<u32>,
+    },
+    /// Gives the policy's name.
+    PolicyName {},
     /// Gives so many random bytes, in hexadecimal.
     Random { length: u32 },
     /// Gives the time, in nanoseconds since 1970, and that of the monotonic clock.
@@ -197,6 +216,10 @@ pub enum Action {
     Trap {},
     /// Returns an error.
     Fail { message: String },
+}
+
+fn get() -> String {
+    "GET".to_owned()
 }
 
 /// One thing to do with a body as it passes. At the end the rest is sent on, unless `stop` was there.
@@ -227,6 +250,10 @@ pub enum BodyAction {
     MetadataSet { key: String, value: String },
     /// Writes a note.
     WriteMetadata { policy: String, key: String },
+    /// Adds to the access log.
+    Annotate { key: String, value: String },
+    /// Writes the body of the response to a request of its own, or why there is none.
+    WriteHttp { cluster: String, path: String },
     /// Stops at once.
     Trap {},
 }

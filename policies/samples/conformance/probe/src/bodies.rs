@@ -2,12 +2,12 @@
 
 use std::io::Write;
 
-use fleetway_policy::metadata;
 use fleetway_policy::prelude::*;
+use fleetway_policy::{access_log, http_client, metadata};
 use serde_json::json;
 
 use crate::action::BodyAction;
-use crate::report;
+use crate::{act, report};
 
 /// Reads a body and counts.
 struct Reader<'a> {
@@ -84,6 +84,16 @@ pub fn transform(
             }
             BodyAction::WriteMetadata { policy, key } => {
                 out.write_all(&metadata::get(policy, key).unwrap_or_default())?;
+            }
+            BodyAction::Annotate { key, value } => {
+                access_log::annotate(key, value);
+            }
+            BodyAction::WriteHttp { cluster, path } => {
+                let written = match http_client::get(cluster, path).send() {
+                    Ok(response) => response.body,
+                    Err(error) => act::not_sent(error).into_bytes(),
+                };
+                out.write_all(&written)?;
             }
             BodyAction::Trap {} => std::process::abort(),
         }

@@ -108,3 +108,11 @@ pub fn headers(headers: &Headers) -> Value {
         .map(|(name, value)| json!([name, String::from_utf8_lossy(&value)]))
         .collect()
 }
+
+/// The same of fields that are pairs.
+pub fn pairs(fields: &[(String, Vec<u8>)]) -> Value {
+    let pairs = fields.iter();
+    pairs
+        .map(|(name, value)| json!([name, String::from_utf8_lossy(value)]))
+        .collect()
+}

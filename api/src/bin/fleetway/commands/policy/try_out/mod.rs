@@ -14,7 +14,7 @@ use fleetway_api::{
     normalize,
 };
 use fleetway_policy_runtime::{
-    Bounds, Client, Description, Facts, Hint, Limits, Metadata, Shared, Stage, Subject, Unit,
+    Bounds, Client, Description, Facts, Grant, Hint, Limits, Notebook, Shared, Stage, Subject, Unit,
 };
 use serde_json::Value;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -70,6 +70,7 @@ pub(super) async fn run(args: &Test, output: &mut Output) -> anyhow::Result<()> 
         program,
         config: config.into(),
         limits,
+        grant: Grant::default(),
         shared: Arc::new(Shared::new(name)),
     });
     let mut run = stages::Run {
@@ -203,12 +204,12 @@ fn subject(args: &Test, mut request: http::request::Parts) -> Box<Subject> {
                 .map_err(|fault| fault.to_string())
         }),
         bounds: BOUNDS,
+        outbound: None,
     };
     Box::new(Subject {
         request,
         facts: Arc::new(facts),
-        metadata: Metadata::default(),
-        annotations: Vec::new(),
+        notebook: Notebook::default(),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleetway_policy_runtime::{Answer, Hint, Series, SeriesKind, Shared};
+use fleetway_policy_runtime::{Answer, Hint, Retries, Series, SeriesKind, Shared};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -93,6 +93,10 @@ fn stage(passed: &Passed, output: &mut Output) -> anyhow::Result<()> {
     if let Some(timeout) = passed.timeout {
         row("timeout", &format!("{timeout:?}, for the exchange"))?;
     }
+    if let Some(retries) = passed.retries {
+        let reasons = reasons(retries).join(", ");
+        row("retries", &format!("{}, for {reasons}", retries.count))?;
+    }
     for line in &passed.log {
         row("log", &format!("{:5} {}", line.level, line.message))?;
     }
@@ -129,6 +133,17 @@ fn stage(passed: &Passed, output: &mut Output) -> anyhow::Result<()> {
     }
 }
 
+/// What a request is sent again for, as the ABI has it.
+fn reasons(retries: Retries) -> Vec<&'static str> {
+    let all = [
+        (retries.connect_failure, "connect-failure"),
+        (retries.reset, "reset"),
+        (retries.gateway_error, "gateway-error"),
+    ];
+    let of = all.into_iter();
+    of.filter_map(|(is, reason)| is.then_some(reason)).collect()
+}
+
 fn stage_json(passed: &Passed) -> Value {
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let mut fields = Map::new();
@@ -155,6 +170,10 @@ fn stage_json(passed: &Passed) -> Value {
     }
     if let Some(timeout) = passed.timeout {
         put("upstream_timeout_us", micros(timeout).into());
+    }
+    if let Some(retries) = passed.retries {
+        let retries = json!({"count": retries.count, "on": reasons(retries)});
+        put("upstream_retries", retries);
     }
     put("log", json!(passed.log));
     let note = |(key, value): &(String, Option<Vec<u8>>)| {

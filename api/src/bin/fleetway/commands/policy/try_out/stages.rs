@@ -10,8 +10,8 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use fleetway_api::BodyAccess;
 use fleetway_policy_runtime::{
-    Annotation, Answer, Buffered, Call, Decision, Exchange, Failure, Feed, Hint, Metadata, Outcome,
-    Stage, Step, Subject, Transform, Unit, Upstream,
+    Annotation, Answer, Buffered, Call, Decision, Exchange, Failure, Feed, Hint, Notebook, Outcome,
+    Retries, Stage, Step, Subject, Transform, Unit, Upstream,
 };
 use http::{Method, header, response, uri::PathAndQuery};
 use serde_json::Value;
@@ -50,6 +50,8 @@ pub(super) struct Passed {
     /// What it wants of the upstream: the authority it is to see, the time it has.
     pub(super) authority: Option<String>,
     pub(super) timeout: Option<Duration>,
+    /// How often and for what it is to be sent again.
+    pub(super) retries: Option<Retries>,
     pub(super) log: Vec<Line>,
     /// Notes it made or changed; `None` for those it took away.
     pub(super) notes: Vec<(String, Option<Vec<u8>>)>,
@@ -75,6 +77,7 @@ impl Passed {
             message: Value::Null,
             authority: None,
             timeout: None,
+            retries: None,
             log: Vec::new(),
             notes: Vec::new(),
             annotations: Vec::new(),
@@ -142,8 +145,9 @@ impl Run<'_> {
     async fn one(&mut self, stage: Stage, subject: Box<Subject>) -> (Passed, Box<Subject>) {
         let mut passed = Passed::new(stage, Went::Continue);
         passed.before = self.text(stage, &subject);
-        let known = (notes(&subject.metadata), subject.annotations.clone());
-        let mut subject = self.call(stage, subject, &mut passed).await;
+        let notebook = subject.notebook.clone();
+        let known = (notes(&notebook), notebook.annotations());
+        let subject = self.call(stage, subject, &mut passed).await;
         if matches!(passed.went, Went::Failed(_)) {
             // What a policy that failed has changed is not used.
             passed.after.clone_from(&passed.before);
@@ -155,14 +159,11 @@ impl Run<'_> {
             _ => message::request_json(&subject.request, &self.request_body),
         };
         passed.log = self.lines.take();
-        passed.notes = changed(known.0, notes(&subject.metadata));
-        let annotations = mem::take(&mut subject.annotations);
+        passed.notes = changed(known.0, notes(&notebook));
+        let annotations = notebook.annotations().into_iter();
         passed.annotations = annotations
-            .iter()
             .filter(|annotation| !known.1.contains(annotation))
-            .cloned()
             .collect();
-        subject.annotations = annotations;
         (passed, subject)
     }
 
@@ -222,6 +223,7 @@ impl Run<'_> {
             passed.authority =
                 authority.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
             passed.timeout = to.set_timeout;
+            passed.retries = to.set_retries;
         }
         if let Some(head) = call.take_response() {
             self.response.head = *head;
@@ -267,8 +269,7 @@ impl Run<'_> {
         let rest = Box::new(Subject {
             request: http::Request::new(()).into_parts().0,
             facts: call.subject().facts.clone(),
-            metadata: Metadata::default(),
-            annotations: Vec::new(),
+            notebook: call.subject().notebook.clone(),
         });
         let mut subject = mem::replace(call.subject(), rest);
         let began = Instant::now();
@@ -401,9 +402,9 @@ async fn pass(transform: &mut Transform, mut body: Bytes, piece: usize) -> Resul
 
 type Notes = Vec<(String, Vec<u8>)>;
 
-fn notes(metadata: &Metadata) -> Notes {
-    let note = |(_, key, value): (&str, &str, &[u8])| (key.to_owned(), value.to_owned());
-    metadata.notes().map(note).collect()
+fn notes(notebook: &Notebook) -> Notes {
+    let notes = notebook.notes().into_iter();
+    notes.map(|(_, key, value)| (key, value)).collect()
 }
 
 /// What became of notes: those that are new or other, and those that are gone.
