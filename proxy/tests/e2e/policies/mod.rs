@@ -4,6 +4,8 @@ mod bodies;
 mod context;
 mod failures;
 mod order;
+mod outbound;
+mod retries;
 mod routing;
 mod swap;
 
