@@ -189,7 +189,8 @@ impl Program {
             config: config.into(),
             limits: Limits {
                 timeout: limits.timeout.max(LOOKING),
-                ..limits
+                memory: limits.memory,
+                fuel: None,
             },
             grant: Grant::default(),
             shared: Arc::new(Shared::new("validation")),

@@ -20,14 +20,18 @@ pub struct Settings {
     pub cache: Option<PathBuf>,
 }
 
+/// A component, and whether what it runs on counts fuel.
+type Compiled = (Name, bool);
+
 /// What the policies of a snapshot are made of. Cheap to clone; what lives longer than a snapshot
 /// is passed on.
 #[derive(Debug, Clone, Default)]
 pub struct Programs {
     settings: Settings,
-    /// From the first component on.
-    runtime: Arc<OnceCell<Arc<Runtime>>>,
-    compiled: OrdMap<Name, Arc<Program>>,
+    /// From the first component on: one that counts no fuel and one that does, which makes all that
+    /// runs on it slower.
+    runtimes: Arc<[OnceCell<Arc<Runtime>>; 2]>,
+    compiled: OrdMap<Compiled, Arc<Program>>,
     shared: OrdMap<Name, Arc<Shared>>,
     /// Of each route and listener that has policies.
     attached: OrdMap<Id, Arc<Attached>>,
@@ -57,13 +61,16 @@ impl Programs {
     /// Removes from the disk what was compiled of components that are not there any more. To be
     /// waited for before anything else is compiled.
     pub async fn tidy(&self) {
-        let Some(runtime) = self.runtime.get().cloned() else {
-            return;
-        };
-        let compiled = self.compiled.clone();
+        let (runtimes, compiled) = (self.runtimes.clone(), self.compiled.clone());
         let removing = tokio::task::spawn_blocking(move || {
-            let digests: Vec<&str> = compiled.keys().map(Name::as_str).collect();
-            runtime.retain(&digests);
+            for (fuel, runtime) in [false, true].into_iter().zip(&*runtimes) {
+                let Some(runtime) = runtime.get() else {
+                    continue;
+                };
+                let of = compiled.keys().filter(|(_, of)| *of == fuel);
+                let digests: Vec<&str> = of.map(|(name, _)| name.as_str()).collect();
+                runtime.retain(&digests);
+            }
         });
         if let Err(error) = removing.await {
             tracing::error!(%error, "what was compiled of former components is still on the disk");
@@ -110,16 +117,19 @@ impl Programs {
 
     /// Compiles the components that are new, each on a thread for such work.
     async fn compile<T>(&mut self, resources: &ResourceSet<T>) -> Result<(), Vec<FieldError>> {
-        let components = resources.of(Kind::Component);
+        let wanted = wanted(resources);
         self.compiled = std::mem::take(&mut self.compiled)
             .into_iter()
-            .filter(|(name, _)| components.contains_key(name))
+            .filter(|(compiled, _)| wanted.contains(compiled))
             .collect();
-        for (name, entry) in components {
-            let Resource::Component(component) = &entry.resource else {
+        for compiled in wanted {
+            let (name, fuel) = &compiled;
+            let id = Id::new(Kind::Component, name.clone());
+            let component = resources.get(&id).map(|entry| &entry.resource);
+            let Some(Resource::Component(component)) = component else {
                 continue;
             };
-            if self.compiled.contains_key(name) {
+            if self.compiled.contains_key(&compiled) {
                 continue;
             }
             let fault = |message: String| {
@@ -129,28 +139,32 @@ impl Programs {
                     message,
                 )]
             };
-            let runtime = self.runtime().await.map_err(&fault)?;
+            let runtime = self.runtime(*fuel).await.map_err(&fault)?;
             let wasm = component.wasm.clone();
-            let compiled =
-                tokio::task::spawn_blocking(move || Program::compile(&runtime, &wasm)).await;
-            let program = compiled
+            let made = tokio::task::spawn_blocking(move || Program::compile(&runtime, &wasm)).await;
+            let program = made
                 .map_err(|error| fault(format!("could not be compiled: {error}")))?
                 .map_err(|error| fault(error.to_string()))?;
             let tried = program.trial().await;
             tried.map_err(|error| fault(error.to_string()))?;
-            self.compiled.insert(name.clone(), program);
+            self.compiled.insert(compiled, program);
         }
         Ok(())
     }
 
-    async fn runtime(&self) -> Result<Arc<Runtime>, String> {
+    async fn runtime(&self, fuel: bool) -> Result<Arc<Runtime>, String> {
+        let [without, with] = &*self.runtimes;
+        let cache = self.settings.cache.as_ref();
+        let (runtime, cache) = match fuel {
+            false => (without, cache.cloned()),
+            true => (with, cache.map(|folder| folder.join("fuel"))),
+        };
         let options = Options {
-            cache: self.settings.cache.clone(),
-            // Any policy may come to be bounded by it.
-            fuel: true,
+            cache,
+            fuel,
             ..Options::default()
         };
-        let runtime = self.runtime.get_or_try_init(async || Runtime::new(options));
+        let runtime = runtime.get_or_try_init(async || Runtime::new(options));
         runtime.await.cloned().map_err(|error| error.to_string())
     }
 
@@ -213,7 +227,8 @@ impl Programs {
     ) -> Result<Rule, Vec<(String, String)>> {
         let missing = || vec![("policy".to_owned(), "is not there".to_owned())];
         let policy = policy(resources, &attachment.policy).ok_or_else(missing)?;
-        let program = self.compiled.get(&policy.component).ok_or_else(missing)?;
+        let compiled = (policy.component.clone(), policy.limits.fuel.is_some());
+        let program = self.compiled.get(&compiled).ok_or_else(missing)?;
         let shared = self.shared.get(&attachment.policy).ok_or_else(missing)?;
         let streamed = policy.body == BodyAccess::Streamed;
         let fits = program
@@ -248,6 +263,27 @@ impl Programs {
             on_failure: policy.on_failure.clone(),
         })
     }
+}
+
+/// What is to be compiled: each component for the policies there are, and where there is none so that
+/// it is known whether it can be.
+fn wanted<T>(resources: &ResourceSet<T>) -> BTreeSet<Compiled> {
+    let of = resources.of(Kind::Policy).values();
+    let mut wanted: BTreeSet<Compiled> = of
+        .filter_map(|entry| match &entry.resource {
+            Resource::Policy(policy) => {
+                Some((policy.component.clone(), policy.limits.fuel.is_some()))
+            }
+            _ => None,
+        })
+        .collect();
+    for name in resources.of(Kind::Component).keys() {
+        let (without, with) = ((name.clone(), false), (name.clone(), true));
+        if !wanted.contains(&with) {
+            wanted.insert(without);
+        }
+    }
+    wanted
 }
 
 fn grant(http: &PolicyHttp) -> Grant {

@@ -114,3 +114,64 @@ async fn a_configuration_its_component_refuses_is_not_applied() {
         assert_eq!(get(&url, &[]).await.status, 200);
     }
 }
+
+/// Sets the bound on the address space of a process.
+fn bound_addresses(pid: u32, bytes: &str) {
+    let limit = format!("--as={bytes}:");
+    let set = std::process::Command::new("prlimit")
+        .args(["--pid", &pid.to_string(), &limit])
+        .status();
+    assert!(set.expect("prlimit").success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_runs_on_the_server_and_not_on_a_proxy_is_refused_by_that() {
+    let fleet = Fleet::start().await;
+    let url = fleet.commit(json!([]), json!([]), &[]).await;
+    let before = fleet.proxy.revision().await;
+    // Room for what runs there, and none for the memory of policies.
+    bound_addresses(fleet.proxy.pid(), "34359738368");
+    let rest = fleet.server.client();
+    let policy = fleet.policy("p", json!({"pre_route": [{"respond": {"status": 418}}]}));
+    let mut route = documents::forward("all", "/", "echo");
+    route["policies"] = at("p", &["PRE_ROUTE"]);
+    rest.commit(&[policy, route.clone()], &[]).await;
+    eventually("the refusal is shown", async || {
+        let node = rest.get("/v1/nodes/p1").await;
+        let message = node["last_error"]["message"].as_str().unwrap_or_default();
+        let told = message.contains("components/") && message.contains("pool for policies");
+        (node["state"] == json!("REJECTED") && told).then_some(())
+    })
+    .await;
+    assert_eq!(fleet.proxy.revision().await, before);
+    assert_eq!(get(&url, &[]).await.status, 200);
+    bound_addresses(fleet.proxy.pid(), "unlimited");
+    route["labels"] = json!({"tried": "again"});
+    rest.commit_live(&[route], 1).await;
+    assert_eq!(get(&url, &[]).await.status, 418);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fuel_bounds_the_policy_that_has_it_and_no_other() {
+    let fleet = Fleet::start().await;
+    let answer = json!({"pre_route": [{"respond": {"status": 418}}]});
+    let mut short = fleet.policy("short", answer.clone());
+    short["limits"]["fuel"] = json!(1000);
+    let mut long = fleet.policy("long", answer.clone());
+    long["limits"]["fuel"] = json!(1_000_000_000);
+    let mut all = vec![short, long, fleet.policy("none", answer)];
+    for name in ["short", "long", "none"] {
+        let mut route = documents::respond(name, &format!("/{name}"), name);
+        route["policies"] = at(name, &["PRE_ROUTE"]);
+        all.push(route);
+    }
+    let url = fleet.commit(json!([]), json!([]), &all).await;
+    for (name, status) in [("short", 500), ("long", 418), ("none", 418)] {
+        let answer = get(&format!("{url}/{name}"), &[]).await;
+        assert_eq!(answer.status, status, "{name}");
+    }
+    let (_, page) = fleet.proxy.page("/metrics").await;
+    let line =
+        "fleetway_policy_failures_total{policy=\"short\",stage=\"pre-route\",cause=\"fuel\"} 1";
+    assert!(page.contains(line), "{page}");
+}
