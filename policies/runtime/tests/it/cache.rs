@@ -165,11 +165,7 @@ async fn what_is_no_longer_needed_is_removed() {
     fs::write(folder.join("half.4711.tmp"), "").unwrap();
     fs::write(folder.join("notes"), "not ours").unwrap();
     assert_eq!(files(folder).len(), 5);
-    let digests = fs::read_to_string(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../testdata/policies/DIGESTS"
-    ));
-    let digests = digests.unwrap();
+    let digests = fs::read_to_string(crate::support::folder().join("DIGESTS")).unwrap();
     let line = digests.lines().find(|line| line.contains(POLICY)).unwrap();
     let digest = line.split(' ').next().unwrap();
     runtime.retain(&[digest]);

@@ -1,11 +1,6 @@
-//! Policies in Python and JavaScript: the same ABI. They are not committed, as they bring their
-//! interpreters along: what `make policies-languages` has not built is left out here.
+//! Policies in Python and JavaScript: the same ABI.
 
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use fleetway_policy_runtime::{
     Decision, Exchange, Failure, Limits, Options, Outcome, Program, Runtime, Unit,
@@ -14,39 +9,7 @@ use http::{Request, Response, StatusCode, request, response};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::support::{bytes, runtime, subject, unit_with};
-
-/// Tests run without optimizations, several at once.
-const PATIENT: Limits = Limits {
-    timeout: Duration::from_secs(10),
-    memory: 64 << 20,
-    fuel: None,
-};
-
-fn is_built(name: &str) -> bool {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/policies");
-    let built = Path::new(folder).join(format!("{name}.wasm")).exists();
-    if !built {
-        println!("{name} is not built: left out");
-    }
-    built
-}
-
-/// A program that is compiled once, off the test's thread; none if it is not built.
-async fn program(
-    cell: &'static OnceCell<Arc<Program>>,
-    name: &'static str,
-) -> Option<Arc<Program>> {
-    if !is_built(name) {
-        return None;
-    }
-    let compile = || Program::compile(runtime(), &bytes(name)).expect("a policy");
-    let compiled = cell.get_or_init(async || {
-        let compiled = tokio::task::spawn_blocking(compile).await;
-        compiled.expect("it compiles")
-    });
-    Some(compiled.await.clone())
-}
+use crate::support::{PATIENT, bytes, is_built, program, subject, unit_with};
 
 async fn tenant_limit() -> Option<Arc<Program>> {
     static PROGRAM: OnceCell<Arc<Program>> = OnceCell::const_new();

@@ -1,9 +1,10 @@
 //! Components and requests for tests.
 
 use std::{
-    fs,
+    env, fs,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use fleetway_policy_runtime::{
@@ -12,6 +13,14 @@ use fleetway_policy_runtime::{
 };
 use http::Request;
 use serde_json::Value;
+use tokio::sync::OnceCell;
+
+/// Bounds for what is not about them: tests run without optimizations, several at once.
+pub const PATIENT: Limits = Limits {
+    timeout: Duration::from_secs(10),
+    memory: 64 << 20,
+    fuel: None,
+};
 
 /// The runtime of all tests.
 pub fn runtime() -> &'static Arc<Runtime> {
@@ -25,10 +34,47 @@ pub fn runtime() -> &'static Arc<Runtime> {
     })
 }
 
-/// The bytes of a component in `testdata/policies`.
+/// Where the components that are committed are.
+pub fn committed() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/policies")
+}
+
+/// Where the components are that tests run: those that are committed, unless `FLEETWAY_TEST_POLICIES`
+/// names another folder, by its full path, as `make policies-check` does.
+pub fn folder() -> PathBuf {
+    env::var_os("FLEETWAY_TEST_POLICIES").map_or_else(committed, PathBuf::from)
+}
+
+/// The bytes of a component.
 pub fn bytes(name: &str) -> Vec<u8> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/policies");
-    fs::read(format!("{folder}/{name}.wasm")).expect("a component")
+    let file = folder().join(format!("{name}.wasm"));
+    fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// Whether a component is there. Those in languages other than Rust are not committed, as they bring
+/// their interpreters along; what `make policies-languages` has not built is left out of tests.
+pub fn is_built(name: &str) -> bool {
+    let built = folder().join(format!("{name}.wasm")).exists();
+    if !built {
+        println!("{name} is not built: left out");
+    }
+    built
+}
+
+/// A program that is compiled once, off the test's thread; none if it is not built.
+pub async fn program(
+    cell: &'static OnceCell<Arc<Program>>,
+    name: &'static str,
+) -> Option<Arc<Program>> {
+    if !is_built(name) {
+        return None;
+    }
+    let compile = || Program::compile(runtime(), &bytes(name)).expect("a policy");
+    let compiled = cell.get_or_init(async || {
+        let compiled = tokio::task::spawn_blocking(compile).await;
+        compiled.expect("it compiles")
+    });
+    Some(compiled.await.clone())
 }
 
 /// The component that does what its configuration says.
