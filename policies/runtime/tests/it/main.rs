@@ -8,6 +8,7 @@
 )]
 
 mod cache;
+mod conformance;
 mod hostile;
 mod languages;
 mod smoke;
