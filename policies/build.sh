@@ -29,6 +29,13 @@ if [ "${1:-}" = languages ]; then
     "$tools/python/bin/pip" install --quiet --disable-pip-version-check --requirement python/requirements.txt
     cp javascript/package.json "$tools"
     npm install --no-package-lock --prefix "$tools" --loglevel=error --no-audit --no-fund --ignore-scripts
+    # The file of a sample: there is a probe in each language.
+    file() {
+        case $1 in
+            probe) echo "$out/languages/probe-$2.wasm" ;;
+            *) echo "$out/languages/$1.wasm" ;;
+        esac
+    }
     # A world of a sample beside the package it is made of.
     world() {
         rm -rf "$tools/wit" && mkdir -p "$tools/wit/deps/policy"
@@ -38,13 +45,13 @@ if [ "${1:-}" = languages ]; then
         policy=$(dirname "$policy") && name=$(basename "$policy")
         world "$policy"
         "$tools/python/bin/componentize-py" --wit-path "$tools/wit" --world "$name" componentize app \
-            --stub-wasi --python-path "$policy" --output "$out/languages/$name.wasm"
+            --stub-wasi --python-path "$policy" --output "$(file "$name" python)"
     done
     for policy in javascript/*/app.js; do
         policy=$(dirname "$policy") && name=$(basename "$policy")
         world "$policy"
         "$tools/node_modules/.bin/componentize-js" "$policy/app.js" --wit "$tools/wit" --world-name "$name" \
-            --disable stdio random clocks http fetch-event --out "$out/languages/$name.wasm"
+            --disable stdio random clocks http fetch-event --out "$(file "$name" javascript)"
     done
     exit
 fi
