@@ -7,18 +7,15 @@ use fleetway_policy_runtime::{
 };
 use http::{Request, Response, StatusCode, request, response};
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
 
 use crate::support::{PATIENT, bytes, is_built, program, subject, unit_with};
 
 async fn tenant_limit() -> Option<Arc<Program>> {
-    static PROGRAM: OnceCell<Arc<Program>> = OnceCell::const_new();
-    program(&PROGRAM, "languages/tenant-limit").await
+    program("languages/tenant-limit").await
 }
 
 async fn security_headers() -> Option<Arc<Program>> {
-    static PROGRAM: OnceCell<Arc<Program>> = OnceCell::const_new();
-    program(&PROGRAM, "languages/security-headers").await
+    program("languages/security-headers").await
 }
 
 /// The fields of a configuration a policy finds fault with.

@@ -11,5 +11,6 @@ mod cache;
 mod conformance;
 mod hostile;
 mod languages;
+mod samples;
 mod smoke;
 mod support;

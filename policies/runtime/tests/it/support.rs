@@ -1,9 +1,10 @@
 //! Components and requests for tests.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
     time::{Duration, SystemTime},
 };
 
@@ -61,16 +62,22 @@ pub fn is_built(name: &str) -> bool {
     built
 }
 
-/// A program that is compiled once, off the test's thread; none if it is not built.
-pub async fn program(
-    cell: &'static OnceCell<Arc<Program>>,
-    name: &'static str,
-) -> Option<Arc<Program>> {
+/// A program that is compiled once for all tests, off the test's thread; none if it is not built.
+pub async fn program(name: &str) -> Option<Arc<Program>> {
+    static PROGRAMS: Mutex<BTreeMap<String, Arc<OnceCell<Arc<Program>>>>> =
+        Mutex::new(BTreeMap::new());
     if !is_built(name) {
         return None;
     }
-    let compile = || Program::compile(runtime(), &bytes(name)).expect("a policy");
+    let programs = PROGRAMS.lock();
+    let cell = programs
+        .unwrap()
+        .entry(name.to_owned())
+        .or_default()
+        .clone();
     let compiled = cell.get_or_init(async || {
+        let wasm = bytes(name);
+        let compile = move || Program::compile(runtime(), &wasm).expect("a policy");
         let compiled = tokio::task::spawn_blocking(compile).await;
         compiled.expect("it compiles")
     });

@@ -89,7 +89,13 @@ pub async fn there_is_nothing_to_act_on_without_a_buffer(probe: &Probe) {
 async fn passes(probe: &Probe, stage: Stage, actions: &Value) -> Passed {
     let config = json!({body_key(stage): actions});
     let chunks = ["ab", "c", "de"].map(|chunk| Feed::Data(chunk.into()));
-    pass(&probe.unit("probe", &config), stage, chunks.into()).await
+    pass(
+        &probe.unit("probe", &config),
+        stage,
+        Given::any(),
+        chunks.into(),
+    )
+    .await
 }
 
 /// Where a probe's configuration has the actions of a stage's body.
@@ -129,7 +135,13 @@ pub async fn a_body_is_changed_as_it_passes(probe: &Probe) {
     // One without anything in it.
     for stage in WITH_BODY {
         let config = json!({body_key(stage): [{"upper": {}}]});
-        let passed = pass(&probe.unit("probe", &config), stage, Vec::new()).await;
+        let passed = pass(
+            &probe.unit("probe", &config),
+            stage,
+            Given::any(),
+            Vec::new(),
+        )
+        .await;
         assert_eq!(passed.text(), "");
         assert_eq!(passed.end, Ok(None));
     }
@@ -157,7 +169,13 @@ pub async fn a_transform_is_the_same_call(probe: &Probe) {
             ],
         });
         let chunks = ["ab", "c", "de"].map(|chunk| Feed::Data(chunk.into()));
-        let passed = pass(&probe.unit("probe", &config), stage, chunks.into()).await;
+        let passed = pass(
+            &probe.unit("probe", &config),
+            stage,
+            Given::any(),
+            chunks.into(),
+        )
+        .await;
         let [ab, c, report, note] = passed.writes.as_slice() else {
             panic!("{stage}: {:?}", passed.writes);
         };
@@ -180,7 +198,7 @@ pub async fn trailers_pass_and_are_changed(probe: &Probe) {
     for stage in WITH_BODY {
         let unit = probe.unit("probe", &json!({body_key(stage): actions}));
         let chunks = vec![Feed::Data("ab".into()), Feed::Trailers(trailers())];
-        let passed = pass(&unit, stage, chunks).await;
+        let passed = pass(&unit, stage, Given::any(), chunks).await;
         let report = |at: usize| -> Value { serde_json::from_slice(&passed.writes[at]).unwrap() };
         assert_eq!(report(0)["trailers"], json!(null), "{stage}");
         assert_eq!(report(1)["trailers"], json!([["x-sum", "7"]]), "{stage}");
@@ -188,11 +206,11 @@ pub async fn trailers_pass_and_are_changed(probe: &Probe) {
         expected.insert("x-more", HeaderValue::from_static("8"));
         assert_eq!(passed.end, Ok(Some(expected)), "{stage}");
         // Where there are none, none can be set.
-        let passed = pass(&unit, stage, vec![Feed::Data("ab".into())]).await;
+        let passed = pass(&unit, stage, Given::any(), vec![Feed::Data("ab".into())]).await;
         assert_eq!(passed.end, Ok(None), "{stage}");
         // They pass by a policy that does not look at them.
         let unit = probe.unit("probe", &json!({}));
-        let passed = pass(&unit, stage, vec![Feed::Trailers(trailers())]).await;
+        let passed = pass(&unit, stage, Given::any(), vec![Feed::Trailers(trailers())]).await;
         assert_eq!(passed.end, Ok(Some(trailers())), "{stage}");
     }
 }

@@ -13,13 +13,12 @@ mod lent;
 mod mutations;
 mod order;
 mod released;
-mod stage;
+pub mod stage;
 
 use std::sync::Arc;
 
 use fleetway_policy_runtime::{Program, Stage, Unit};
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
 
 use crate::support::{self, PATIENT, program, unit_with};
 use stage::{Became, Given, run};
@@ -34,14 +33,11 @@ impl Probe {
     }
 
     async fn python() -> Option<Self> {
-        static PROGRAM: OnceCell<Arc<Program>> = OnceCell::const_new();
-        program(&PROGRAM, "languages/probe-python").await.map(Self)
+        program("languages/probe-python").await.map(Self)
     }
 
     async fn javascript() -> Option<Self> {
-        static PROGRAM: OnceCell<Arc<Program>> = OnceCell::const_new();
-        let name = "languages/probe-javascript";
-        program(&PROGRAM, name).await.map(Self)
+        program("languages/probe-javascript").await.map(Self)
     }
 
     /// A policy called `name`.

@@ -146,8 +146,7 @@ impl Passed {
 }
 
 /// Has a stage look at the head, and the body pass through in these chunks.
-pub async fn pass(unit: &Arc<Unit>, stage: Stage, chunks: Vec<Feed>) -> Passed {
-    let given = Given::any();
+pub async fn pass(unit: &Arc<Unit>, stage: Stage, given: Given, chunks: Vec<Feed>) -> Passed {
     let (upstream, response) = (given.upstream, given.response);
     let mut call = start(unit, given.subject).await;
     let went = head(&mut call, stage, upstream, response, &given.exchange, None).await;
