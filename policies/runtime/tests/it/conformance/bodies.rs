@@ -147,6 +147,21 @@ pub async fn a_body_is_changed_as_it_passes(probe: &Probe) {
     }
 }
 
+pub async fn a_streamed_body_has_no_bound(probe: &Probe) {
+    for stage in WITH_BODY {
+        let unit = probe.unit("probe", &json!({body_key(stage): [{"upper": {}}]}));
+        // More than may be written at once, and than is taken of any that is held as a whole here.
+        let chunks = [1, 3 << 20, 70_000].map(|size| Feed::Data(vec![b'a'; size].into()));
+        let passed = pass(&unit, stage, Given::any(), chunks.into()).await;
+        assert_eq!(passed.end, Ok(None), "{stage}");
+        let largest = passed.writes.iter().map(|write| write.len()).max();
+        assert_eq!(largest, Some(1 << 20), "{stage}");
+        let text = passed.writes.concat();
+        assert_eq!(text.len(), 1 + (3 << 20) + 70_000, "{stage}");
+        assert!(text.iter().all(|byte| *byte == b'A'), "{stage}");
+    }
+}
+
 pub async fn what_is_not_read_is_dropped(probe: &Probe) {
     let actions = json!([{"pass_chunks": {"count": 1}}, {"write": {"text": "."}}, {"stop": {}}]);
     for stage in WITH_BODY {

@@ -82,6 +82,15 @@ pub async fn figures_are_counted(probe: &Probe) {
     assert_eq!(series[1].labels, [label("a", "2"), label("b", "1")]);
 }
 
+pub async fn the_log_takes_each_level(probe: &Probe) {
+    let line = |level: &str| json!({"log": {"level": level, "message": "a line"}});
+    let actions = ["trace", "debug", "info", "warn", "error"].map(line);
+    let (report, _) = probe
+        .reports(Stage::PreRoute, json!(actions), Given::any())
+        .await;
+    assert_eq!(report["results"], json!(vec!["ok"; 5]));
+}
+
 pub async fn the_access_log_is_added_to(probe: &Probe) {
     let annotate = |key: &str, value: &str| json!({"annotate": {"key": key, "value": value}});
     let long = "a".repeat(129);
