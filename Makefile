@@ -1,5 +1,5 @@
 # Each target is a thin name for one command.
-.PHONY: run test lint policies policies-languages fuzz bench bench-peers instructions soak clean
+.PHONY: run test lint policies policies-languages policies-check fuzz bench bench-peers instructions soak clean
 
 # The whole of it on loopback, with real requests through it. Ctrl-C stops it.
 run:
@@ -23,6 +23,12 @@ policies:
 # Those in Python and JavaScript, for `make test` to run too; needs python3 and npm.
 policies-languages:
 	policies/build.sh languages
+
+# All of them built from source into target/policies, and the tests of the runtime on those.
+policies-check:
+	POLICIES_OUT="$(CURDIR)/target/policies" policies/build.sh
+	POLICIES_OUT="$(CURDIR)/target/policies" policies/build.sh languages
+	FLEETWAY_TEST_POLICIES="$(CURDIR)/target/policies" cargo test --package fleetway-policy-runtime --test it
 
 # Each parser on inputs made up for it, for FUZZ_SECONDS each; needs cargo-fuzz and a C++ compiler.
 fuzz:
