@@ -16,6 +16,12 @@ const oneOf = (...names) => (value, at) =>
 const listOf = (check) => (values, at) =>
   Array.isArray(values) ? values.flatMap((value, i) => check(value, `${at}/${i}`)) : unless(false, at, "has to be a list");
 
+// A name and its value.
+const pair = (value, at) => {
+  const found = listOf(text)(value, at);
+  return found.length > 0 ? found : unless(value.length === 2, at, "has to be a name and a value");
+};
+
 // An object of these fields.
 const record = (fields) => (value, at) => {
   if (!isObject(value)) {
@@ -53,7 +59,7 @@ const actions = (values, at) => listOf(choice(ACTIONS))(values, at);
 const bodyActions = (values, at) => listOf(choice(BODY_ACTIONS))(values, at);
 
 const of = oneOf("stage", "request", "trailers");
-const pairs = listOf(listOf(text));
+const pairs = listOf(pair);
 const [u8, u16, u32, u64] = [2 ** 8 - 1, 2 ** 16 - 1, 2 ** 32 - 1, Number.MAX_SAFE_INTEGER].map(whole);
 
 const ACTIONS = {

@@ -40,6 +40,12 @@ def list_of(check):
     return check_all
 
 
+def pair(value, at):
+    """A name and its value."""
+    found = list_of(text)(value, at)
+    return found if found or len(value) == 2 else [Fault(at, "has to be a name and a value")]
+
+
 def record(fields):
     """An object of these fields."""
     known = {name.rstrip("?"): check for name, check in fields.items()}
@@ -80,7 +86,7 @@ def actions(values, at):
 
 
 OF = one_of("stage", "request", "trailers")
-PAIRS = list_of(list_of(text))
+PAIRS = list_of(pair)
 U8, U16, U32, U64 = (whole(2**bits - 1) for bits in (8, 16, 32, 64))
 
 ACTIONS = {

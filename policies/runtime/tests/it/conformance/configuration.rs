@@ -41,6 +41,10 @@ pub async fn what_is_wrong_is_pointed_at(probe: &Probe) {
             json!({"response_body": [{"write": {"text": null}}]}),
             Some("/response_body/0/write/text"),
         ),
+        (
+            with(json!({"reroute": {"tags": [["a", "1"], ["b"]]}})),
+            Some("/pre_route/1/reroute/tags/1"),
+        ),
         (json!({}), None),
         (with(json!({"set_query": {"query": null}})), None),
         (
