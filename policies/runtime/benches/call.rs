@@ -8,71 +8,20 @@
     reason = "a benchmark that cannot begin cannot go on"
 )]
 
-use std::{fs, sync::Arc, time::SystemTime};
+mod common;
 
+use std::sync::Arc;
+
+use common::{HEADERS, SIGN, bytes, subject, unit};
 use divan::Bencher;
 use fleetway_policy_runtime::{
-    Bounds, Buffered, Client, Exchange, Facts, Grant, Limits, Notebook, Options, Program, Protocol,
-    Runtime, Shared, Stage, Subject, Unit, Upstream,
+    Buffered, Exchange, Options, Program, Runtime, Stage, Unit, Upstream,
 };
-use http::{Request, Response};
+use http::Response;
 
 fn main() {
     divan::main();
 }
-
-fn bytes(name: &str) -> Vec<u8> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/policies");
-    fs::read(format!("{folder}/{name}.wasm")).unwrap()
-}
-
-fn unit(name: &str, config: &str) -> Arc<Unit> {
-    let runtime = Runtime::new(Options::default()).unwrap();
-    Arc::new(Unit {
-        name: name.into(),
-        program: Program::compile(&runtime, &bytes(name)).unwrap(),
-        config: config.into(),
-        limits: Limits::default(),
-        grant: Grant::default(),
-        shared: Arc::new(Shared::new(name)),
-    })
-}
-
-fn subject() -> Box<Subject> {
-    let request = Request::post("/users/7?full=1")
-        .header("host", "example.com")
-        .header("user-agent", "curl/8.5.0")
-        .header("accept", "*/*")
-        .header("authorization", "Bearer abc")
-        .header("x-debug", "1");
-    Box::new(Subject {
-        request: request.body(()).unwrap().into_parts().0,
-        facts: Arc::new(Facts {
-            id: "11111111-2222-4333-8444-555555555555".into(),
-            received: SystemTime::now(),
-            protocol: Protocol::Http11,
-            client: Arc::new(Client {
-                address: ([192, 0, 2, 7], 4711).into(),
-                listener: "web".into(),
-                connection: 1,
-                tls: None,
-            }),
-            paths: Arc::new(|path| Ok(path.to_owned())),
-            bounds: Bounds {
-                fields: 100,
-                bytes: 65_536,
-            },
-            outbound: None,
-        }),
-        notebook: Notebook::default(),
-    })
-}
-
-const HEADERS: &str = r#"{
-    "request": [{"set": {"name": "x-team", "value": "edge"}}, {"remove": {"name": "x-debug"}}],
-    "response": [{"add": {"name": "vary", "value": "accept"}}, {"remove": {"name": "server"}}]
-}"#;
-const SIGN: &str = r#"{"key": "c2VjcmV0IG9mIDMyIGJ5dGVzIG9yIG1vcmUuLi4uLi4=", "key_id": "1"}"#;
 
 /// Runs a unit at a stage over and over.
 fn run(bencher: Bencher<'_, '_>, unit: &Arc<Unit>, stage: Stage, body: usize) {
@@ -124,19 +73,39 @@ fn run(bencher: Bencher<'_, '_>, unit: &Arc<Unit>, stage: Stage, body: usize) {
 
 #[divan::bench(args = Stage::ALL)]
 fn nothing(bencher: Bencher<'_, '_>, stage: Stage) {
-    run(bencher, &unit("hostile", "{}"), stage, 0);
+    run(
+        bencher,
+        &unit("hostile", "{}", Options::default()),
+        stage,
+        0,
+    );
 }
 
 #[divan::bench(args = [Stage::PreRoute, Stage::PostResponse])]
 fn headers(bencher: Bencher<'_, '_>, stage: Stage) {
-    run(bencher, &unit("header-rules", HEADERS), stage, 0);
+    run(
+        bencher,
+        &unit("header-rules", HEADERS, Options::default()),
+        stage,
+        0,
+    );
+}
+
+/// The same where fuel is counted.
+#[divan::bench(args = [Stage::PreRoute])]
+fn headers_with_fuel(bencher: Bencher<'_, '_>, stage: Stage) {
+    let options = Options {
+        fuel: true,
+        ..Options::default()
+    };
+    run(bencher, &unit("header-rules", HEADERS, options), stage, 0);
 }
 
 #[divan::bench]
 fn body_of_10_kb_signed(bencher: Bencher<'_, '_>) {
     run(
         bencher,
-        &unit("sign-request", SIGN),
+        &unit("sign-request", SIGN, Options::default()),
         Stage::PreUpstream,
         10_240,
     );
@@ -144,7 +113,12 @@ fn body_of_10_kb_signed(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn body_of_10_kb_given(bencher: Bencher<'_, '_>) {
-    run(bencher, &unit("hostile", "{}"), Stage::PreUpstream, 10_240);
+    run(
+        bencher,
+        &unit("hostile", "{}", Options::default()),
+        Stage::PreUpstream,
+        10_240,
+    );
 }
 
 #[divan::bench(args = ["header-rules", "probe"], sample_count = 5, sample_size = 1)]

@@ -3,9 +3,11 @@
 A peer's program is found on PATH or by an environment variable: ENVOY_BIN, NGINX_BIN, HAPROXY_BIN, AGENTGATEWAY_BIN. Any other name N given to --peers runs the command in the variable BENCH_CMD_N, in which
 {port} and {upstream} are replaced by port numbers (for prototypes: HTTP/1.1 only, no other feature).
 """
+import hashlib
 import json
 import os
 import shlex
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +25,7 @@ class Spec:
     upstream_h2: bool = False    # HTTP/2 upstream, prior knowledge, in clear
     headers: bool = False        # add 3 request headers, remove the response header x-backend, add 2 response headers
     routes: list = field(default_factory=list)  # (host, "exact"|"prefix", path); nothing else matches. Empty: all to upstream
+    policies: list = field(default_factory=list)  # (sample in testdata/policies, stage, body mode, configuration); ours alone
     cert: Path = None
     key: Path = None
 
@@ -44,7 +47,11 @@ class Peer:
 
     env = {}
 
+    takes_policies = False
+
     def start(self, s: Spec, wait=True):
+        if s.policies and not self.takes_policies:
+            raise Unsupported("policies")
         s.port = free_port()
         d = WORK / "run" / self.name
         d.mkdir(parents=True, exist_ok=True)
@@ -65,7 +72,7 @@ class Direct(Peer):
     name = "direct"
 
     def start(self, s, wait=True):
-        if s.tls or s.h2 != s.upstream_h2 or s.headers or s.routes:
+        if s.tls or s.h2 != s.upstream_h2 or s.headers or s.routes or s.policies:
             raise Unsupported("direct")
         s.port = s.upstream
         return None
@@ -281,6 +288,7 @@ class Ours(Peer):
     """fleetway-proxy as it is built for release, with its defaults, fed from resource files."""
     name = "ours"
     access_log = False
+    takes_policies = True
 
     def command(self, s, d):
         forward = {"clusters": [{"name": "be"}]}
@@ -301,7 +309,13 @@ class Ours(Peer):
         for i, (host, kind, path) in enumerate([] if s.mode == "tcp" else s.routes or [("*", "prefix", "/")]):
             resources.append({"kind": "Route", "name": f"r{i}", "match": {"hosts": [host], "path": {kind: path}}, "forward": forward, **rules})
         folder = d / "resources"
-        folder.mkdir(exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for i, (sample, stage, body, config) in enumerate(s.policies):
+            wasm = (ROOT / "testdata" / "policies" / f"{sample}.wasm").read_bytes()
+            (folder / f"{sample}.wasm").write_bytes(wasm)
+            resources.append({"kind": "Policy", "name": f"p{i}", "component": hashlib.sha256(wasm).hexdigest(), "body": body, "config": config})
+            resources[0]["http"].setdefault("policies", []).append({"policy": f"p{i}", "stage": stage})
         (folder / "all.json").write_text(json.dumps(resources))
         return [ours(), "--resources", str(folder), "--state", str(d / "state"), "--admin", f"127.0.0.1:{free_port()}",
                 "--workers", "1", "--log", "error"]
