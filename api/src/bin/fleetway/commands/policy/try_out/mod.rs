@@ -2,6 +2,7 @@
 
 mod log;
 mod message;
+mod passed;
 mod report;
 mod stages;
 
@@ -86,7 +87,7 @@ pub(super) async fn run(args: &Test, output: &mut Output) -> anyhow::Result<()> 
     let subject = subject(args, request.head);
     let passed = Box::pin(run.all(&stages, subject)).await;
     report::print(name, &passed, &unit.shared, output)?;
-    match passed.last().and_then(stages::Passed::failure) {
+    match passed.last().and_then(passed::Passed::failure) {
         None => Ok(()),
         Some((stage, failure)) => Err(PolicyFailed {
             stage,

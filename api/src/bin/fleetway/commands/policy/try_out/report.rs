@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     message,
-    stages::{Passed, Went},
+    passed::{Passed, Went},
 };
 use crate::{
     diff,
