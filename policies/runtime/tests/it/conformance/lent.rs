@@ -103,6 +103,6 @@ pub async fn the_access_log_is_added_to(probe: &Probe) {
             key: "team".into(),
             value: "a".into(),
         };
-        assert_eq!(became.subject.annotations, [expected], "{stage}");
+        assert_eq!(became.subject.notebook.annotations(), [expected], "{stage}");
     }
 }

@@ -31,8 +31,8 @@ pub async fn the_second_sees_what_the_first_has_changed(probe: &Probe) {
         assert_eq!(became.went, Ok(Decision::Continue));
         let order: Vec<_> = became.fields().get_all("x-order").iter().collect();
         assert_eq!(order, ["first", "second"], "{stage}");
-        let report = became.subject.metadata.get("second", stage.as_str());
-        let report: serde_json::Value = serde_json::from_slice(report.unwrap()).unwrap();
+        let report = became.subject.notebook.get("second", stage.as_str());
+        let report: serde_json::Value = serde_json::from_slice(&report.unwrap()).unwrap();
         assert_eq!(report["results"], json!([["first"], "ok"]), "{stage}");
     }
 }
@@ -60,8 +60,9 @@ pub async fn notes_are_their_policys_own_and_read_by_all(probe: &Probe) {
     let became = run(&second, Stage::PreUpstream, given).await;
     let results = json!([false, "1", true, "1", "2"]);
     assert_eq!(became.report()["results"], results);
-    let notes: Vec<_> = became.subject.metadata.notes().collect();
-    assert_eq!(notes, [("first", "k", &b"1"[..]), ("second", "k", b"2")]);
+    let note = |policy: &str, value: &[u8]| (policy.to_owned(), "k".to_owned(), value.to_vec());
+    let expected = [note("first", b"1"), note("second", b"2")];
+    assert_eq!(became.subject.notebook.notes(), expected);
     let given = Given::that(became.subject);
     let became = run(&first, Stage::PostResponse, given).await;
     let results = json!(["1", "2", true, false, null, "2"]);

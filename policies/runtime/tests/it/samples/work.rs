@@ -99,7 +99,7 @@ async fn coraza_lite_refuses_what_scores_too_much() {
     let unit = unit("coraza-lite").await;
     let became = pre_route(&unit, Request::get("/a?q=1%20Union%20%20select%202")).await;
     assert_eq!(answered(&became), Some(StatusCode::FORBIDDEN));
-    assert_eq!(became.subject.annotations[0].value, "sqli-1");
+    assert_eq!(became.subject.notebook.annotations()[0].value, "sqli-1");
     let became = pre_route(&unit, Request::get("/.git/config")).await;
     assert_eq!(became.went, Ok(Decision::Continue));
     let (series, _) = unit.shared.figures();
