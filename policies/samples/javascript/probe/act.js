@@ -1,12 +1,14 @@
 // Does what the actions of a stage say.
 
 import * as clock from "fleetway:policy/clock@1.0.0";
+import { policy as policyName } from "fleetway:policy/config@1.0.0";
+import { send } from "fleetway:policy/http-client@1.0.0";
 import * as keyValue from "fleetway:policy/key-value@1.0.0";
 import * as log from "fleetway:policy/log@1.0.0";
 import * as metadata from "fleetway:policy/metadata@1.0.0";
 import * as metrics from "fleetway:policy/metrics@1.0.0";
 import * as random from "fleetway:policy/random@1.0.0";
-import { bytes, json, lossy, nanoseconds, report, upper } from "./report.js";
+import { bytes, json, lossy, nanoseconds, pairs, report, upper } from "./report.js";
 
 const NOTHING = "nothing to act on";
 const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -31,6 +33,24 @@ function stored(write) {
     return write();
   } catch (error) {
     return refused(error);
+  }
+}
+
+// The response to a request of its own, or why there is none.
+export function sent({ cluster, method = "GET", path, authority, headers = [], body = "", timeout }) {
+  try {
+    return send({
+      cluster,
+      method,
+      pathWithQuery: path,
+      authority: authority ?? undefined,
+      headers: headers.map(([name, value]) => [name, bytes(value)]),
+      body: bytes(body),
+      timeout: timeout ?? undefined,
+    });
+  } catch (error) {
+    const { tag, val } = error.payload;
+    return val === undefined ? tag : `${tag}: ${val}`;
   }
 }
 
@@ -147,6 +167,14 @@ const DO = {
   set_upstream_authority: (at, { authority }) =>
     changed(at.place.upstream, (upstream) => upstream.setAuthority(authority)),
   set_timeout: (at, { milliseconds }) => changed(at.place.upstream, (upstream) => upstream.setTimeout(milliseconds)),
+  set_retries: (at, { count, on }) =>
+    changed(at.place.upstream, (upstream) =>
+      upstream.setRetries(count, {
+        connectFailure: on.includes("connect-failure"),
+        reset: on.includes("reset"),
+        gatewayError: on.includes("gateway-error"),
+      }),
+    ),
 
   replace_body: (at, { text }) => changed(at.place.body, (body) => body.replace(bytes(text))),
   append_body: (at, { text }) =>
@@ -183,6 +211,12 @@ const DO = {
     metrics.observe(name, labels, value);
     return "ok";
   },
+  http(_, given) {
+    const response = sent(given);
+    if (typeof response === "string") return response;
+    return { status: response.status, headers: pairs(response.headers), body: lossy(response.body) };
+  },
+  policy_name: () => policyName(),
   random: (_, { length }) => Array.from(random.bytes(length), (byte) => byte.toString(16).padStart(2, "0")).join(""),
   clock: () => ({ now: nanoseconds(clock.now()), monotonic: clock.monotonic() }),
 };

@@ -80,6 +80,7 @@ const ACTIONS = {
   set_status: { status: u16 },
   set_upstream_authority: { authority: text },
   set_timeout: { milliseconds: u64 },
+  set_retries: { count: u32, on: listOf(text) },
   replace_body: { text },
   append_body: { text },
   upper_body: {},
@@ -97,6 +98,16 @@ const ACTIONS = {
   increment: { name: text, "labels?": pairs, by: u64 },
   gauge: { name: text, "labels?": pairs, value: number },
   observe: { name: text, "labels?": pairs, value: number },
+  http: {
+    cluster: text,
+    "method?": text,
+    path: text,
+    "authority?": text,
+    "headers?": pairs,
+    "body?": text,
+    "timeout?": u32,
+  },
+  policy_name: {},
   random: { length: u32 },
   clock: {},
   trap: {},
@@ -116,6 +127,8 @@ const BODY_ACTIONS = {
   log: { message: text },
   metadata_set: { key: text, value: text },
   write_metadata: { policy: text, key: text },
+  annotate: { key: text, value: text },
+  write_http: { cluster: text, path: text },
   trap: {},
 };
 

@@ -2,6 +2,7 @@
 
 import * as log from "fleetway:policy/log@1.0.0";
 import * as metadata from "fleetway:policy/metadata@1.0.0";
+import { sent } from "./act.js";
 import { bytes, headers, json, upper } from "./report.js";
 
 // The proxy takes at most this much at once.
@@ -70,6 +71,11 @@ const DO = {
   log: (_, { message }) => log.write("info", message),
   metadata_set: (_, { key, value }) => metadata.set(key, bytes(value)),
   write_metadata: (body, { policy, key }) => body.write(metadata.get(policy, key) ?? bytes("")),
+  annotate: (_, { key, value }) => log.annotate(key, value),
+  write_http(body, given) {
+    const response = sent(given);
+    body.write(typeof response === "string" ? bytes(response) : response.body);
+  },
   // JavaScript cannot stop at once: what nobody catches ends the call.
   trap() {
     throw new Error("a trap");

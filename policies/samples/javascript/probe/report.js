@@ -82,6 +82,8 @@ function ofTls(tls) {
 // Fields as pairs. Reports are left out: each would hold the last.
 export function headers(fields) {
   if (!fields) return null;
-  const entries = fields.entries().filter(([name]) => !name.startsWith("x-probe-"));
-  return entries.map(([name, value]) => [name, lossy(value)]);
+  return pairs(fields.entries().filter(([name]) => !name.startsWith("x-probe-")));
 }
+
+// The same of fields that are pairs.
+export const pairs = (fields) => fields.map(([name, value]) => [name, lossy(value)]);

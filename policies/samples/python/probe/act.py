@@ -4,7 +4,15 @@ import json
 import os
 
 from componentize_py_types import Err
-from wit_world.imports import clock, key_value, log, metadata, metrics, random
+from wit_world.imports import clock, config, http_client, key_value, log, metadata, metrics, random
+from wit_world.imports.http_client import (
+    OutgoingRequest,
+    SendError_Failed,
+    SendError_Forbidden,
+    SendError_Invalid,
+    SendError_Timeout,
+    SendError_TooLarge,
+)
 from wit_world.imports.key_value import SetError
 from wit_world.imports.types import (
     ChangeError_Forbidden,
@@ -15,6 +23,7 @@ from wit_world.imports.types import (
     Decision_Respond,
     LocalResponse,
     Outcome_Respond,
+    RetryOn,
     RoutingHint,
 )
 
@@ -26,6 +35,18 @@ CHANGE_ERRORS = {
     ChangeError_Forbidden: "forbidden",
     ChangeError_TooLarge: "too-large",
     ChangeError_ReadOnly: "read-only",
+}
+SEND_ERRORS = {
+    SendError_Forbidden: "forbidden",
+    SendError_Invalid: "invalid",
+    SendError_Timeout: "timeout",
+    SendError_Failed: "failed",
+    SendError_TooLarge: "too-large",
+}
+RETRY_ON = {
+    "connect-failure": RetryOn.CONNECT_FAILURE,
+    "reset": RetryOn.RESET,
+    "gateway-error": RetryOn.GATEWAY_ERROR,
 }
 
 
@@ -46,6 +67,18 @@ def stored(write):
         return write()
     except Err as error:
         return {SetError.TOO_LARGE: "too-large", SetError.CHANGED: "changed"}[error.value]
+
+
+def sent(cluster, path, method="GET", authority=None, headers=(), body=b"", timeout=None):
+    """The response to a request of its own and none, or none and why there is none."""
+    headers = [(name, value.encode()) for name, value in headers]
+    try:
+        return http_client.send(OutgoingRequest(cluster, method, path, authority, headers, body, timeout)), None
+    except Err as error:
+        why = SEND_ERRORS[type(error.value)]
+        if isinstance(error.value, (SendError_Invalid, SendError_Failed)):
+            why += ": " + error.value.value
+        return None, why
 
 
 def text(value):
@@ -182,6 +215,12 @@ class Acting:
     def do_set_timeout(self, milliseconds):
         return changed(self.place.upstream, lambda upstream: upstream.set_timeout(milliseconds))
 
+    def do_set_retries(self, count, on):
+        reasons = RetryOn(0)
+        for name in on:
+            reasons |= RETRY_ON.get(name, RetryOn(0))
+        return changed(self.place.upstream, lambda upstream: upstream.set_retries(count, reasons))
+
     def do_replace_body(self, text):
         return changed(self.place.body, lambda body: body.replace(text.encode()))
 
@@ -231,6 +270,19 @@ class Acting:
     def do_observe(self, name, value, labels=()):
         metrics.observe(name, pairs(labels), value)
         return "ok"
+
+    def do_http(self, body="", **given):
+        response, why = sent(body=body.encode(), **given)
+        if response is None:
+            return why
+        return {
+            "status": response.status,
+            "headers": report.pairs(response.headers),
+            "body": response.body.decode(errors="replace"),
+        }
+
+    def do_policy_name(self):
+        return config.policy()
 
     def do_random(self, length):
         return random.bytes(length).hex()

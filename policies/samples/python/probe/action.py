@@ -107,6 +107,7 @@ ACTIONS = {
     "set_status": {"status": U16},
     "set_upstream_authority": {"authority": text},
     "set_timeout": {"milliseconds": U64},
+    "set_retries": {"count": U32, "on": list_of(text)},
     "replace_body": {"text": text},
     "append_body": {"text": text},
     "upper_body": {},
@@ -124,6 +125,16 @@ ACTIONS = {
     "increment": {"name": text, "labels?": PAIRS, "by": U64},
     "gauge": {"name": text, "labels?": PAIRS, "value": number},
     "observe": {"name": text, "labels?": PAIRS, "value": number},
+    "http": {
+        "cluster": text,
+        "method?": text,
+        "path": text,
+        "authority?": text,
+        "headers?": PAIRS,
+        "body?": text,
+        "timeout?": U32,
+    },
+    "policy_name": {},
     "random": {"length": U32},
     "clock": {},
     "trap": {},
@@ -143,6 +154,8 @@ BODY_ACTIONS = {
     "log": {"message": text},
     "metadata_set": {"key": text, "value": text},
     "write_metadata": {"policy": text, "key": text},
+    "annotate": {"key": text, "value": text},
+    "write_http": {"cluster": text, "path": text},
     "trap": {},
 }
 

@@ -6,6 +6,7 @@ import os
 from wit_world.imports import log, metadata
 
 import report
+from act import sent
 
 # The proxy takes at most this much at once.
 WRITE_MAX = 1 << 20
@@ -88,6 +89,13 @@ class Passing:
 
     def do_write_metadata(self, policy, key):
         self.write(metadata.get(policy, key) or b"")
+
+    def do_annotate(self, key, value):
+        log.annotate(key, value)
+
+    def do_write_http(self, cluster, path):
+        response, why = sent(cluster, path)
+        self.write(why.encode() if response is None else response.body)
 
     def do_trap(self):
         os.abort()

@@ -73,8 +73,9 @@ def nanoseconds(moment):
 
 def headers(fields):
     """Fields as pairs, with what is not UTF-8 replaced. Reports are left out: each would hold the last."""
-    return [
-        [name, value.decode(errors="replace")]
-        for name, value in fields.entries()
-        if not name.startswith("x-probe-")
-    ]
+    return pairs((name, value) for name, value in fields.entries() if not name.startswith("x-probe-"))
+
+
+def pairs(fields):
+    """The same of fields that are pairs."""
+    return [[name, value.decode(errors="replace")] for name, value in fields]
