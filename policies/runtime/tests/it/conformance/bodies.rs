@@ -1,12 +1,12 @@
 //! Bodies, held as a whole and as they pass.
 
-use fleetway_policy_runtime::{Decision, Feed, Stage};
+use fleetway_policy_runtime::{Annotation, Decision, Feed, Stage, Step};
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
 use super::{
-    Probe, key,
-    stage::{Given, Passed, pass},
+    Probe, body_key, key,
+    stage::{Given, Passed, pass, run, step, transform},
 };
 
 /// The stages that can have a body.
@@ -96,14 +96,6 @@ async fn passes(probe: &Probe, stage: Stage, actions: &Value) -> Passed {
         chunks.into(),
     )
     .await
-}
-
-/// Where a probe's configuration has the actions of a stage's body.
-fn body_key(stage: Stage) -> &'static str {
-    match stage {
-        Stage::PostResponse => "response_body",
-        _ => "request_body",
-    }
 }
 
 pub async fn a_body_is_changed_as_it_passes(probe: &Probe) {
@@ -199,6 +191,92 @@ pub async fn a_transform_is_the_same_call(probe: &Probe) {
         let expected = json!({"chunks": 2, "bytes": 3, "trailers": null, "calls": 2});
         assert_eq!(report, expected, "{stage}");
         assert_eq!(note, "of the head", "{stage}");
+    }
+}
+
+pub async fn what_a_transform_writes_down_is_kept(probe: &Probe) {
+    let writes = json!([
+        {"metadata_set": {"key": "before", "value": "1"}},
+        {"pass_chunks": {"count": 1}},
+        {"metadata_set": {"key": "k", "value": "of the body"}},
+        {"annotate": {"key": "team", "value": "a"}},
+        {"drop": {}},
+        {"metadata_set": {"key": "k", "value": "of its end"}},
+    ]);
+    let note = |key: &str| json!({"metadata_get": {"policy": "first", "key": key}});
+    let reads = json!([note("before"), note("k"), {"report": {"to": "answer"}}]);
+    let annotations = [Annotation {
+        policy: "first".into(),
+        key: "team".into(),
+        value: "a".into(),
+    }];
+    for stage in WITH_BODY {
+        let first = probe.unit("first", &json!({body_key(stage): writes}));
+        // As a proxy does it: the notebook is the request's.
+        let given = Given::any();
+        let notebook = given.subject.notebook.clone();
+        let chunks = ["ab", "c"].map(|chunk| Feed::Data(chunk.into()));
+        let passed = pass(&first, stage, given, chunks.into()).await;
+        assert_eq!(passed.end, Ok(None), "{stage}");
+        assert_eq!(notebook.annotations(), annotations, "{stage}");
+        // It is there for the policy's next call, and for those of others.
+        for name in ["first", "second"] {
+            let mut given = Given::any();
+            given.subject.notebook = notebook.clone();
+            let reader = probe.unit(name, &json!({"post_response": reads}));
+            let became = run(&reader, Stage::PostResponse, given).await;
+            let results = json!(["1", "of its end"]);
+            assert_eq!(became.report()["results"], results, "{stage}, {name}");
+        }
+        assert_eq!(notebook.annotations(), annotations, "{stage}");
+    }
+}
+
+pub async fn what_others_note_is_seen_while_a_body_passes(probe: &Probe) {
+    let read = |policy: &str| json!({"write_metadata": {"policy": policy, "key": "k"}});
+    let note = |value: &str| json!({"metadata_set": {"key": "k", "value": value}});
+    for stage in WITH_BODY {
+        let body = [
+            note("1"),
+            json!({"pass_chunks": {"count": 1}}),
+            read("other"),
+            note("3"),
+        ];
+        let unit = probe.unit("probe", &json!({body_key(stage): body}));
+        let given = Given::any();
+        let notebook = given.subject.notebook.clone();
+        let mut transform = transform(&unit, stage, given).await;
+        let mut writes = Vec::new();
+        let mut chunks = ["ab", "c"].into_iter();
+        loop {
+            match step(&mut transform).await.expect("it goes on") {
+                Step::Wants if writes.is_empty() => {
+                    // Another policy is called while this one waits for the body.
+                    let actions = json!([
+                        {"metadata_get": {"policy": "probe", "key": "k"}},
+                        note("2"),
+                        {"report": {"to": "answer"}},
+                    ]);
+                    let other = probe.unit("other", &json!({"post_response": actions}));
+                    let mut meanwhile = Given::any();
+                    meanwhile.subject.notebook = notebook.clone();
+                    let became = run(&other, Stage::PostResponse, meanwhile).await;
+                    assert_eq!(became.report()["results"], json!(["1", true]), "{stage}");
+                    transform.feed(Feed::Data(chunks.next().unwrap().into()));
+                }
+                Step::Wants => {
+                    transform.feed(
+                        chunks
+                            .next()
+                            .map_or(Feed::End, |chunk| Feed::Data(chunk.into())),
+                    );
+                }
+                Step::Data(bytes) => writes.push(bytes),
+                Step::End(_) => break,
+            }
+        }
+        assert_eq!(writes, ["ab", "2", "c"], "{stage}");
+        assert_eq!(notebook.get("probe", "k").unwrap(), b"3", "{stage}");
     }
 }
 

@@ -45,6 +45,18 @@ pub async fn what_is_wrong_is_pointed_at(probe: &Probe) {
             with(json!({"reroute": {"tags": [["a", "1"], ["b"]]}})),
             Some("/pre_route/1/reroute/tags/1"),
         ),
+        (
+            with(json!({"set_retries": {"count": 1, "on": ["reset", 7]}})),
+            Some("/pre_route/1/set_retries/on/1"),
+        ),
+        (
+            with(json!({"http": {"cluster": "a", "path": "/", "headers": [["a"]]}})),
+            Some("/pre_route/1/http/headers/0"),
+        ),
+        (
+            json!({"request_body": [{"write_http": {"cluster": "a"}}]}),
+            Some("/request_body/0/write_http"),
+        ),
         (json!({}), None),
         (with(json!({"set_query": {"query": null}})), None),
         (

@@ -11,7 +11,10 @@ use fleetway_policy_runtime::{
 use http::{HeaderValue, Request, Response};
 use serde_json::json;
 
-use super::{Probe, stage::Given};
+use super::{
+    Probe, key,
+    stage::{Given, run},
+};
 use crate::support::{facts, subject};
 
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -164,6 +167,7 @@ pub async fn each_field_of_an_upstream_arrives(probe: &Probe) {
     let upstream = became.upstream.unwrap();
     assert_eq!(upstream.set_authority, None);
     assert_eq!(upstream.set_timeout, None);
+    assert_eq!(upstream.set_retries, None);
 }
 
 pub async fn each_field_of_a_response_arrives(probe: &Probe) {
@@ -200,4 +204,15 @@ pub async fn an_answer_of_the_proxy_was_not_exchanged(probe: &Probe) {
     assert_eq!(report["exchange"], expected);
     let expected = json!({"status": 200, "headers": []});
     assert_eq!(report["response"], expected);
+}
+
+pub async fn a_policy_knows_its_name(probe: &Probe) {
+    let report = json!({"report": {"to": "answer"}});
+    for stage in Stage::ALL {
+        let config = json!({key(stage): [{"policy_name": {}}, report]});
+        for name in ["probe", "a.b-2"] {
+            let became = run(&probe.unit(name, &config), stage, Given::any()).await;
+            assert_eq!(became.report()["results"], json!([name]), "{stage}");
+        }
+    }
 }

@@ -13,6 +13,7 @@ mod lent;
 mod mutations;
 mod order;
 mod released;
+mod sending;
 pub mod stage;
 
 use std::sync::Arc;
@@ -65,6 +66,14 @@ fn key(stage: Stage) -> String {
     stage.as_str().replace('-', "_")
 }
 
+/// Where a probe's configuration has the actions of a stage's body.
+fn body_key(stage: Stage) -> &'static str {
+    match stage {
+        Stage::PostResponse => "response_body",
+        _ => "request_body",
+    }
+}
+
 /// Tests of a probe in one language, where it is built.
 macro_rules! tests_of {
     ($language:ident: $($file:ident::$check:ident),+) => {
@@ -109,12 +118,14 @@ brought_by!(abi_1_0_0:
     context::each_field_of_an_upstream_arrives,
     context::each_field_of_a_response_arrives,
     context::an_answer_of_the_proxy_was_not_exchanged,
+    context::a_policy_knows_its_name,
     mutations::fields_are_changed_wherever_there_are_some,
     mutations::what_is_not_a_policys_to_set_is_refused,
     mutations::a_request_that_was_sent_is_read_only,
     mutations::method_and_target_are_changed,
     mutations::a_status_is_changed,
     mutations::an_upstream_is_changed,
+    mutations::a_request_is_sent_again,
     decisions::an_answer_is_given_at_each_stage,
     decisions::an_answer_out_of_bounds_is_none,
     decisions::nothing_is_done_behind_an_answer,
@@ -134,6 +145,16 @@ brought_by!(abi_1_0_0:
     bodies::a_transform_is_the_same_call,
     bodies::trailers_pass_and_are_changed,
     bodies::a_transform_that_fails_cuts_the_body,
+    bodies::what_a_transform_writes_down_is_kept,
+    bodies::what_others_note_is_seen_while_a_body_passes,
+    sending::each_field_of_a_request_of_its_own_arrives,
+    sending::what_a_request_of_its_own_leaves_out_is_filled_in,
+    sending::a_request_of_its_own_waits_no_longer_than_is_granted,
+    sending::why_there_is_no_response_is_told,
+    sending::clusters_that_are_not_granted_are_forbidden,
+    sending::what_is_no_request_is_not_sent,
+    sending::a_ninth_request_of_its_own_ends_the_call,
+    sending::requests_are_sent_while_a_body_passes,
     lent::randomness_is_not_the_same_again,
     lent::clocks_tell_the_time,
     lent::figures_are_counted,

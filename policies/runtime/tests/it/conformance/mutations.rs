@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleetway_policy_runtime::{Buffered, Stage};
+use fleetway_policy_runtime::{Buffered, Retries, Stage};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use serde_json::{Value, json};
 
@@ -251,5 +251,47 @@ pub async fn an_upstream_is_changed(probe: &Probe) {
     for stage in [Stage::PreRoute, Stage::PostResponse] {
         let (report, _) = probe.reports(stage, actions.clone(), Given::any()).await;
         assert_eq!(report["results"], json!(vec!["nothing to act on"; 3]));
+    }
+}
+
+pub async fn a_request_is_sent_again(probe: &Probe) {
+    let set = |count: u32, on: &[&str]| json!({"set_retries": {"count": count, "on": on}});
+    let on = |count, connect_failure, reset, gateway_error| {
+        Some(Retries {
+            count,
+            connect_failure,
+            reset,
+            gateway_error,
+        })
+    };
+    let all = ["connect-failure", "reset", "gateway-error"];
+    for (actions, set_retries) in [
+        (json!([set(1, &all[..1])]), on(1, true, false, false)),
+        (json!([set(2, &all[1..2])]), on(2, false, true, false)),
+        (json!([set(3, &all[2..])]), on(3, false, false, true)),
+        (json!([set(10, &all)]), on(10, true, true, true)),
+        (json!([set(11, &all)]), on(10, true, true, true)),
+        (json!([set(u32::MAX, &all[1..])]), on(10, false, true, true)),
+        (json!([set(0, &all)]), None),
+        // The last word counts.
+        (
+            json!([set(5, &all), set(2, &all[1..2])]),
+            on(2, false, true, false),
+        ),
+        (json!([set(5, &all), set(0, &all)]), None),
+    ] {
+        let results = json!(vec!["ok"; actions.as_array().unwrap().len()]);
+        let (report, became) = probe
+            .reports(Stage::PreUpstream, actions.clone(), Given::any())
+            .await;
+        assert_eq!(report["results"], results, "{actions}");
+        let upstream = became.upstream.unwrap();
+        assert_eq!(upstream.set_retries, set_retries, "{actions}");
+    }
+    // No other stage has an upstream.
+    for stage in [Stage::PreRoute, Stage::PostResponse] {
+        let actions = json!([set(1, &all)]);
+        let (report, _) = probe.reports(stage, actions, Given::any()).await;
+        assert_eq!(report["results"], json!(["nothing to act on"]), "{stage}");
     }
 }

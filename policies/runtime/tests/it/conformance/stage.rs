@@ -4,8 +4,8 @@ use std::{future::poll_fn, sync::Arc};
 
 use bytes::Bytes;
 use fleetway_policy_runtime::{
-    Buffered, Call, Decision, Exchange, Failure, Feed, Outcome, Stage, Step, Subject, Unit,
-    Upstream,
+    Buffered, Call, Decision, Exchange, Failure, Feed, Outcome, Stage, Step, Subject, Transform,
+    Unit, Upstream,
 };
 use http::{HeaderMap, Request, Response, request, response};
 use serde_json::Value;
@@ -145,18 +145,28 @@ impl Passed {
     }
 }
 
-/// Has a stage look at the head, and the body pass through in these chunks.
-pub async fn pass(unit: &Arc<Unit>, stage: Stage, given: Given, chunks: Vec<Feed>) -> Passed {
+/// Has a stage look at the head, and gives what the body passes through.
+pub async fn transform(unit: &Arc<Unit>, stage: Stage, given: Given) -> Transform {
     let (upstream, response) = (given.upstream, given.response);
     let mut call = start(unit, given.subject).await;
     let went = head(&mut call, stage, upstream, response, &given.exchange, None).await;
     assert_eq!(went, Ok(Decision::Continue));
     assert!(call.transforms(stage));
-    let mut transform = call.into_transform(stage);
+    call.into_transform(stage)
+}
+
+/// What passing a body through comes to next.
+pub async fn step(transform: &mut Transform) -> Result<Step, Failure> {
+    poll_fn(|cx| transform.poll_step(cx)).await
+}
+
+/// Has a stage look at the head, and the body pass through in these chunks.
+pub async fn pass(unit: &Arc<Unit>, stage: Stage, given: Given, chunks: Vec<Feed>) -> Passed {
+    let mut transform = transform(unit, stage, given).await;
     let mut chunks = chunks.into_iter();
     let mut writes = Vec::new();
     let end = loop {
-        match poll_fn(|cx| transform.poll_step(cx)).await {
+        match step(&mut transform).await {
             Ok(Step::Wants) => transform.feed(chunks.next().unwrap_or(Feed::End)),
             Ok(Step::Data(bytes)) => writes.push(bytes),
             Ok(Step::End(trailers)) => break Ok(trailers),
