@@ -22,15 +22,15 @@ type Sent = Result<IncomingResponse, SendError>;
 
 impl Host for State {
     async fn send(&mut self, outgoing: OutgoingRequest) -> wasmtime::Result<Sent> {
+        let sending = match self.sending(outgoing) {
+            Ok(sending) => sending,
+            Err(error) => return Ok(Err(error)),
+        };
         self.sent += 1;
         if self.sent > SENT_MAX {
             let misuse = format!("it sent more than {SENT_MAX} requests of its own");
             return Err(Failure::Misuse(misuse).into());
         }
-        let sending = match self.sending(outgoing) {
-            Ok(sending) => sending,
-            Err(error) => return Ok(Err(error)),
-        };
         let Some(outbound) = &self.subject.facts.outbound else {
             return Ok(Err(SendError::Failed("nothing is sent from here".into())));
         };
