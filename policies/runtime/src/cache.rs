@@ -55,7 +55,7 @@ impl Cache {
     /// What was compiled of a component, if it is there and can be trusted.
     pub(crate) fn read(&self, engine: &Engine, digest: &str) -> Option<Component> {
         let path = self.path(digest);
-        let file = match fs::read(&path) {
+        let file = match read_file(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
@@ -185,6 +185,19 @@ fn read_key(path: &Path, user: u32) -> io::Result<Option<[u8; KEY_LEN]>> {
     let mut key = [0; KEY_LEN];
     file.read_exact(&mut key)?;
     Ok(Some(key))
+}
+
+/// The bytes of a file; of what is none, such as a pipe, an error and not a wait.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(no_links());
+    let mut file = options.open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Puts a file that only this user can read in the place of another, so that no reader sees half of

@@ -36,8 +36,11 @@ const FAULT_BYTES: usize = 1024;
 pub struct Call {
     store: Store<State>,
     instance: Instance,
-    _place: OwnedSemaphorePermit,
+    _places: Places,
 }
+
+/// One among the calls of the policy, and one among those of all.
+type Places = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 impl std::fmt::Debug for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -58,7 +61,7 @@ impl Unit {
         subject: Box<Subject>,
     ) -> Result<Call, (Box<Subject>, Failure)> {
         let runtime = &self.program.runtime;
-        let Some(place) = place(runtime, self).await else {
+        let Some(places) = places(runtime, self).await else {
             return Err((subject, Failure::Busy));
         };
         let mut store = Store::new(&runtime.engine, State::new(self.clone(), subject));
@@ -75,22 +78,27 @@ impl Unit {
             Ok(instance) => Ok(Call {
                 store,
                 instance,
-                _place: place,
+                _places: places,
             }),
             Err(error) => Err((store.into_data().subject, Failure::of(&error))),
         }
     }
 }
 
-async fn place(runtime: &Runtime, unit: &Unit) -> Option<OwnedSemaphorePermit> {
-    if let Ok(place) = runtime.places.clone().try_acquire_owned() {
-        return Some(place);
+async fn places(runtime: &Runtime, unit: &Unit) -> Option<Places> {
+    let (own, all) = (&unit.shared.places, &runtime.places);
+    if let Ok(own) = own.clone().try_acquire_owned()
+        && let Ok(all) = all.clone().try_acquire_owned()
+    {
+        return Some((own, all));
     }
-    let waits = runtime.places.clone().acquire_owned();
+    let waits = async {
+        let own = own.clone().acquire_owned().await.ok()?;
+        Some((own, all.clone().acquire_owned().await.ok()?))
+    };
     tokio::time::timeout(unit.limits.timeout, waits)
         .await
         .ok()?
-        .ok()
 }
 
 /// What the program does not export cannot be called.
@@ -251,14 +259,14 @@ impl Call {
         let Self {
             mut store,
             instance,
-            _place: place,
+            _places: places,
         } = self;
         let pipe = Arc::new(Mutex::new(Pipe::default()));
         store.data_mut().pipe = Some(pipe.clone());
         let of_run = pipe.clone();
         let run = async move {
             // Held to the end.
-            let _place = place;
+            let _places = places;
             let program = store.data().unit.program.clone();
             let (reader, writer) = (
                 Resource::new_borrow(host::READER),
@@ -372,9 +380,16 @@ fn answer_of(answer: types::LocalResponse) -> Result<Answer, Failure> {
                 .map_err(|_| none("it has too many fields".into()))?;
         }
     }
+    let bodiless = matches!(
+        status,
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
+    );
     Ok(Answer {
         status,
         headers,
-        body: answer.body.into(),
+        body: match bodiless {
+            true => Bytes::new(),
+            false => answer.body.into(),
+        },
     })
 }

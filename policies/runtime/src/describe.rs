@@ -180,6 +180,33 @@ fn is_known(import: &str) -> bool {
     KNOWN.contains(&name) && version == ABI_VERSION
 }
 
+/// How deep components may be within each other. Tools put together two or three.
+const NESTING_MAX: usize = 16;
+
+/// Whether what is within each other in a component is not too deep for what reads it next, which
+/// takes room for each level.
+///
+/// # Errors
+/// When it is, or cannot be read.
+pub(crate) fn check_nesting(bytes: &[u8]) -> Result<(), CompileError> {
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload {
+            Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
+            Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
+            Ok(_) => {}
+            // What reads it next tells what is wrong.
+            Err(_) => return Ok(()),
+        }
+        if depth > NESTING_MAX {
+            return Err(CompileError::Invalid(format!(
+                "components are within each other more than {NESTING_MAX} deep"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// The JSON Schema in a component, or in a module within it.
 pub(crate) fn schema(bytes: &[u8]) -> Option<String> {
     Parser::new(0)

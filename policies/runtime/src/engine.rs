@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::Semaphore;
 use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
     component::{HasSelf, Linker},
 };
 
@@ -143,7 +143,8 @@ fn config(options: &Options) -> Config {
         .table_elements(TABLE_ELEMENTS)
         .max_memory_size(MEMORY_MAX)
         // Pages a call has written are set back by copying while they are few, which is cheaper than
-        // to have the system take and give them again.
+        // to have the system take and give them again. Linux 6.7 and later tells which they are.
+        .pagemap_scan(Enabled::Auto)
         .linear_memory_keep_resident(256 * 1024)
         .table_keep_resident(16 * 1024)
         .async_stack_keep_resident(32 * 1024)
@@ -153,6 +154,10 @@ fn config(options: &Options) -> Config {
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .epoch_interruption(true)
         .consume_fuel(options.fuel)
+        // Guests check their bounds themselves, and need no guard pages: to move those as memories
+        // grow and are used again takes system calls that all threads of a process wait for.
+        .signals_based_traps(false)
+        .memory_guard_size(0)
         .max_wasm_stack(WASM_STACK)
         .async_stack_size(WASM_STACK + HOST_STACK)
         .wasm_component_model(true)

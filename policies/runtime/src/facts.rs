@@ -79,6 +79,8 @@ pub struct Facts {
     pub paths: Arc<PathRule>,
     /// How large its head may become.
     pub bounds: Bounds,
+    /// How many requests of policies of this proxy have led to it, one through the other.
+    pub hops: u32,
     /// What sends the requests of policies; none where they cannot be sent.
     pub outbound: Option<Arc<dyn Outbound>>,
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use wasmtime::Trap;
 
+use crate::host::log::printable;
+
 /// Why a component is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
@@ -123,5 +125,6 @@ impl Failure {
 
 /// The innermost cause, on one line.
 pub(crate) fn root(error: &wasmtime::Error) -> String {
-    error.root_cause().to_string().replace('\n', "; ")
+    let text = error.root_cause().to_string().replace('\n', "; ");
+    printable(&text).into_owned()
 }

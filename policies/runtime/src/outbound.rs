@@ -8,6 +8,9 @@ use http::{Request, Response};
 /// The longest body of a request or a response, in bytes.
 pub(crate) const BODY_MAX: usize = 1024 * 1024;
 
+/// How many requests of policies may lead to each other through a proxy.
+pub(crate) const HOPS_MAX: u32 = 3;
+
 /// Where a policy may send requests of its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grant {
@@ -20,6 +23,10 @@ pub struct Grant {
 /// A request of a policy.
 #[derive(Debug)]
 pub struct Sending {
+    /// The id of the request it is sent for, which it bears, too.
+    pub id: Box<str>,
+    /// How many requests of policies of this proxy have led to it, with itself.
+    pub hops: u32,
     /// The cluster it goes to, which the policy is granted.
     pub cluster: Box<str>,
     /// The request: its target in origin form, with `host`.

@@ -79,6 +79,7 @@ impl Program {
     /// # Errors
     /// When it is none, or none that is a policy of this version.
     pub fn compile(runtime: &Arc<Runtime>, bytes: &[u8]) -> Result<Arc<Self>, CompileError> {
+        describe::check_nesting(bytes)?;
         let Some(cache) = &runtime.cache else {
             return Self::link(runtime, &compiled(runtime, bytes)?, bytes);
         };

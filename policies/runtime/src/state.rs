@@ -50,6 +50,7 @@ impl Subject {
                 fields: 100,
                 bytes: 65_536,
             },
+            hops: 0,
             outbound: None,
         };
         Self {
@@ -111,7 +112,10 @@ impl State {
             return Err(Failure::Timeout.into());
         }
         self.unit.program.runtime.ticker.need();
-        Ok(UpdateDeadline::Yield(1))
+        // Others, and what they wait for too: a plain yield would have this one run again before the
+        // system is asked for what has come.
+        let yielding = Box::pin(tokio::task::yield_now());
+        Ok(UpdateDeadline::YieldCustom(1, yielding))
     }
 
     /// It is given one more handle of fields.

@@ -3,6 +3,7 @@
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
+use fleetway_api::Name;
 use fleetway_policy_runtime::{Annotation, Notebook};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
 use tokio::time::Instant;
@@ -45,6 +46,10 @@ struct Entry {
     activity: Option<Activity>,
     status: Option<StatusCode>,
     grpc_status: Option<HeaderValue>,
+    /// The route that has it.
+    route: Option<Name>,
+    /// The cluster it goes to.
+    cluster: Option<Name>,
     /// The endpoint it was sent to last, and how often it was sent.
     endpoint: Option<SocketAddr>,
     attempts: u32,
@@ -81,15 +86,15 @@ impl Record {
         let (worker, workers) = (connection.local.worker, view.listener.counters.workers());
         self.route = bound.latency(&view.snapshot.latencies, worker, workers);
         if let Some(entry) = &mut self.entry {
-            let name = &bound.route().common.name;
-            entry.line.word(field!("route"), name.as_str());
+            // A policy can move it to another.
+            entry.route = Some(bound.route().common.name.clone());
         }
     }
 
     /// It goes to an endpoint.
     pub(super) fn sent_to(&mut self, cluster: &Cluster, endpoint: SocketAddr) {
         if let Some(entry) = &mut self.entry {
-            entry.line.word(field!("cluster"), cluster.name.as_str());
+            entry.cluster = Some(cluster.name.clone());
         }
         self.sent_again(endpoint);
     }
@@ -254,6 +259,8 @@ impl Entry {
             activity: None,
             status: None,
             grpc_status: None,
+            route: None,
+            cluster: None,
             endpoint: None,
             attempts: 0,
             notebook: None,
@@ -269,6 +276,12 @@ impl Entry {
             return;
         };
         let mut line = self.line;
+        if let Some(route) = &self.route {
+            line.word(field!("route"), route.as_str());
+        }
+        if let Some(cluster) = &self.cluster {
+            line.word(field!("cluster"), cluster.as_str());
+        }
         if let Some(endpoint) = self.endpoint {
             line.address(field!("upstream_address"), endpoint);
         }

@@ -136,6 +136,11 @@ fn facts(of: &Description) -> v1::ComponentFacts {
         size: u32::try_from(of.size).unwrap_or(u32::MAX),
         stages: stages.map(|stage| stage.in_documents().into()).collect(),
         imports: of.imports.clone(),
+        streams: [(of.request_body, "REQUEST"), (of.response_body, "RESPONSE")]
+            .into_iter()
+            .filter(|(can, _)| *can)
+            .map(|(_, body)| body.to_owned())
+            .collect(),
         abi: of
             .imports
             .iter()

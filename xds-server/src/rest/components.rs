@@ -1,5 +1,7 @@
 //! Components: the bytes come in, and go out again.
 
+use std::time::{Duration, Instant};
+
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use fleetway_api::{Component, FieldError, Id, Kind, Name, Resource, component_digest, proto::v1};
@@ -20,7 +22,9 @@ use crate::commit::{CommitError, Condition, Operation, Transaction, Unmet};
 /// What the bytes are called.
 pub(super) const WASM: &str = "application/wasm";
 /// How many uploads are taken in at once; more wait.
-pub const UPLOADS: usize = 4;
+pub const UPLOADS: usize = 16;
+/// The bytes a second that are the least of an upload: others wait for its place.
+const RATE: usize = 64 * 1024;
 /// How much of a body decides whether it is worth reading on.
 const PREAMBLE: usize = 8;
 
@@ -114,6 +118,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
 
 /// Reads the bytes as they come. What begins as no component is not read to its end.
 async fn read(body: Body, limit: usize) -> Result<Bytes, Failure> {
+    let began = Instant::now();
     let mut body = std::pin::pin!(TimeoutBody::new(BODY_SILENCE, body));
     let mut bytes: Vec<u8> = Vec::new();
     let mut known = false;
@@ -126,6 +131,11 @@ async fn read(body: Body, limit: usize) -> Result<Bytes, Failure> {
             return Err(Failure::ComponentTooLarge(limit));
         }
         bytes.extend_from_slice(&data);
+        let slowest = BODY_SILENCE + Duration::from_secs((bytes.len() / RATE) as u64);
+        if began.elapsed() > slowest {
+            let slow = format!("comes more slowly than {RATE} bytes a second");
+            return Err(Failure::bad("body", slow));
+        }
         if !known && bytes.len() >= PREAMBLE {
             check(&bytes)?;
             known = true;

@@ -62,6 +62,7 @@ pub fn subject() -> Box<Subject> {
                 fields: 100,
                 bytes: 65_536,
             },
+            hops: 0,
             outbound: None,
         }),
         notebook: Notebook::default(),

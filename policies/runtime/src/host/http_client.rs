@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header, uri::PathAndQuery,
+};
 
 use super::fields::is_forbidden;
 use crate::{
     Failure, SendError as NotSent, Sending,
     abi::host::http_client::{Host, IncomingResponse, OutgoingRequest, SendError},
-    outbound::BODY_MAX,
+    outbound::{BODY_MAX, HOPS_MAX},
     state::State,
 };
 
@@ -58,8 +60,15 @@ impl State {
                 .min(Duration::from_millis(milliseconds.into()))
         });
         let cluster = cluster.into();
-        let request = request(outgoing, &self.subject.facts.id).map_err(SendError::Invalid)?;
+        let facts = &self.subject.facts;
+        let request = request(outgoing, &facts.id).map_err(SendError::Invalid)?;
+        if facts.hops >= HOPS_MAX {
+            let circle = "it goes in a circle: requests of policies have led to this one";
+            return Err(SendError::Failed(circle.into()));
+        }
         Ok(Sending {
+            id: facts.id.as_str().into(),
+            hops: facts.hops + 1,
             cluster,
             request,
             timeout,
@@ -83,7 +92,11 @@ fn request(outgoing: OutgoingRequest, id: &str) -> Result<Request<Bytes>, String
     if !outgoing.path_with_query.starts_with('/') {
         return Err("path-with-query: has to begin with \"/\"".into());
     }
-    let target = Uri::from_maybe_shared(Bytes::from(outgoing.path_with_query))
+    let target = outgoing.path_with_query;
+    if target.contains('#') || !target.is_ascii() {
+        return Err("path-with-query: has a character that has to be percent-encoded".into());
+    }
+    let target = PathAndQuery::from_maybe_shared(Bytes::from(target))
         .map_err(|_| "path-with-query: has a character that has to be percent-encoded")?;
     let mut headers = HeaderMap::with_capacity(outgoing.headers.len() + 2);
     for (name, value) in outgoing.headers {
@@ -107,7 +120,7 @@ fn request(outgoing: OutgoingRequest, id: &str) -> Result<Request<Bytes>, String
     }
     let mut request = Request::new(Bytes::from(outgoing.body));
     *request.method_mut() = method;
-    *request.uri_mut() = target;
+    *request.uri_mut() = target.into();
     *request.headers_mut() = headers;
     Ok(request)
 }

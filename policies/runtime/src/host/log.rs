@@ -1,6 +1,6 @@
 //! Lines in the proxy's log and its access log.
 
-use std::time::Instant;
+use std::{borrow::Cow, time::Instant};
 
 use crate::{
     abi::host::log::{Host, Level},
@@ -17,6 +17,22 @@ const VALUE_MAX: usize = 1024;
 /// The beginning of a text, at most so many bytes.
 fn cut(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or(text)
+}
+
+/// The text on one line: what would end it, or move about on a terminal, is escaped.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    let moves = |c: char| c.is_control() && c != '\t';
+    if !text.contains(moves) {
+        return Cow::Borrowed(text);
+    }
+    let mut line = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match moves(c) {
+            true => line.extend(c.escape_default()),
+            false => line.push(c),
+        }
+    }
+    Cow::Owned(line)
 }
 
 macro_rules! line {
@@ -40,7 +56,7 @@ macro_rules! line {
 
 impl Host for State {
     fn write(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
-        let message = cut(&message, LINE_MAX);
+        let message = printable(cut(&message, LINE_MAX));
         match level {
             Level::Trace => line!(TRACE, self, message),
             Level::Debug => line!(DEBUG, self, message),
@@ -56,5 +72,19 @@ impl Host for State {
             return Ok(false);
         }
         Ok(self.subject.notebook.annotate(&self.unit.name, key, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn a_line_stays_one() {
+        assert_eq!(printable("ä\tb"), "ä\tb");
+        assert_eq!(
+            printable("a\nERROR b\u{1b}[31m\0\r\u{85}"),
+            "a\\nERROR b\\u{1b}[31m\\u{0}\\r\\u{85}"
+        );
     }
 }

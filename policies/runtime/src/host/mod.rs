@@ -5,7 +5,7 @@ mod config;
 pub(crate) mod fields;
 mod http_client;
 mod key_value;
-mod log;
+pub(crate) mod log;
 mod metadata;
 mod metrics;
 mod request;

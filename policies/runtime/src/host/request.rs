@@ -271,7 +271,7 @@ impl HostUpstream for State {
     }
 
     fn set_timeout(&mut self, _: Resource<Upstream>, milliseconds: u32) -> wasmtime::Result<()> {
-        self.to()?.set_timeout = Some(Duration::from_millis(milliseconds.into()));
+        self.to()?.set_timeout = Some(Duration::from_millis(milliseconds.max(1).into()));
         Ok(())
     }
 

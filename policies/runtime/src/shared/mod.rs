@@ -10,6 +10,8 @@ use std::{
     time::Instant,
 };
 
+use tokio::sync::Semaphore;
+
 pub use self::{
     counts::{Counts, Durations, Failing, KEEPS_FAILING},
     figures::{Series, SeriesKind},
@@ -25,7 +27,13 @@ pub struct Shared {
     values: Mutex<Values>,
     figures: Mutex<Figures>,
     lines: Mutex<Rate>,
+    /// One for each call there may be.
+    pub(crate) places: Arc<Semaphore>,
 }
+
+/// The most calls of one policy at once: half of what there is for all, so that one that waits for
+/// others does not take the room of all the rest.
+const CALLS: usize = 500;
 
 impl Shared {
     /// Of a policy that has not been called yet.
@@ -37,6 +45,7 @@ impl Shared {
             values: Mutex::default(),
             figures: Mutex::default(),
             lines: Mutex::new(Rate::new(Instant::now())),
+            places: Arc::new(Semaphore::new(CALLS)),
         }
     }
 

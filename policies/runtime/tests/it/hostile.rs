@@ -4,12 +4,13 @@
 use std::{sync::Arc, time::Duration};
 
 use fleetway_policy_runtime::{
-    Buffered, Decision, Failure, Feed, Limits, Stage, Step, Unit, Upstream,
+    Buffered, Decision, Failure, Feed, Limits, Options, Program, Runtime, Stage, Step, Unit,
+    Upstream,
 };
 use http::Request;
 use serde_json::json;
 
-use crate::support::{hostile, probe, subject, unit, unit_with};
+use crate::support::{bytes, hostile, probe, runtime, subject, unit, unit_with};
 
 fn request() -> http::request::Builder {
     Request::get("/a").header("host", "example.com")
@@ -177,4 +178,57 @@ async fn a_call_that_is_dropped_gives_its_place_back() {
         }
     }
     others_are_served().await;
+}
+
+/// A component with one in it, with one in it, and so on.
+fn nested(levels: usize) -> Vec<u8> {
+    const HEAD: [u8; 8] = [0, b'a', b's', b'm', 0x0d, 0, 1, 0];
+    // Written from the inside, back to front.
+    let mut reversed: Vec<u8> = HEAD.into_iter().rev().collect();
+    for _ in 1..levels {
+        let mut length = reversed.len();
+        let mut leb = Vec::new();
+        while length >= 0x80 {
+            leb.push(u8::try_from(length & 0x7f).expect("seven bits") | 0x80);
+            length >>= 7;
+        }
+        leb.push(u8::try_from(length).expect("seven bits"));
+        reversed.extend(leb.into_iter().rev());
+        reversed.push(4);
+        reversed.extend(HEAD.into_iter().rev());
+    }
+    reversed.reverse();
+    reversed
+}
+
+#[test]
+fn components_far_within_each_other_are_refused_before_anything_is_made_of_them() {
+    let compiled = |levels| Program::compile(runtime(), &nested(levels)).map(drop);
+    let error = compiled(16).expect_err("it has no stage").to_string();
+    assert!(error.contains("exports no stage"), "{error}");
+    for levels in [18, 20_000] {
+        let error = compiled(levels).expect_err("too deep").to_string();
+        assert!(error.contains("more than 16 deep"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_waits_leaves_room_for_others() {
+    let runtime = Runtime::new(Options::default()).expect("a runtime");
+    let compile = |name| Program::compile(&runtime, &bytes(name)).expect("a policy");
+    let (program, config) = (compile("header-rules"), json!({"request": []}));
+    let (slow, other) = (
+        unit(program.clone(), "slow", &config),
+        unit(program, "other", &config),
+    );
+    let mut calls = Vec::new();
+    for _ in 0..500 {
+        let started = slow.start(subject(Request::get("/"))).await;
+        calls.push(started.map_err(|(_, failure)| failure).expect("a place"));
+    }
+    let more = slow.start(subject(Request::get("/"))).await;
+    assert_eq!(more.err().map(|(_, failure)| failure), Some(Failure::Busy));
+    assert!(other.start(subject(Request::get("/"))).await.is_ok());
+    calls.pop();
+    assert!(slow.start(subject(Request::get("/"))).await.is_ok());
 }

@@ -135,6 +135,7 @@ pub fn facts() -> Facts {
             fields: 100,
             bytes: 60_000,
         },
+        hops: 0,
         outbound: None,
     }
 }

@@ -2,11 +2,13 @@
 
 use std::{
     cell::RefCell,
+    fmt,
     future::poll_fn,
     pin::Pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -154,34 +156,77 @@ impl Gathered {
 }
 
 /// A body that passes through a policy.
-#[derive(Debug)]
 pub struct Through {
     transform: Transform,
     rule: Watched,
     stage: Stage,
     fault: Fault,
     ended: bool,
+    /// Since when it has had the worker for itself, as far as it knows.
+    turn: Option<Instant>,
+    /// Where others have theirs.
+    yielding: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
+
+/// How long a body passes before others have their turn.
+const TURN: Duration = Duration::from_millis(1);
 
 /// What is to be known of the policy if it fails.
 #[derive(Debug)]
 struct Watched {
     unit: Arc<fleetway_policy_runtime::Unit>,
     on_failure: OnFailure,
+    request_id: Box<str>,
+}
+
+impl fmt::Debug for Through {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Through")
+            .field("rule", &self.rule)
+            .field("stage", &self.stage)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Through {
-    pub(super) fn new(transform: Transform, rule: &Rule, stage: Stage, fault: Fault) -> Self {
+    pub(super) fn new(
+        transform: Transform,
+        rule: &Rule,
+        stage: Stage,
+        fault: Fault,
+        request_id: &str,
+    ) -> Self {
         Self {
             transform,
             rule: Watched {
                 unit: rule.unit.clone(),
                 on_failure: rule.on_failure.clone(),
+                request_id: request_id.into(),
             },
             stage,
             fault,
             ended: false,
+            turn: None,
+            yielding: None,
         }
+    }
+
+    /// Others have their turn where this has had its own: what is written may be taken at once, and
+    /// then nothing else would wait.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(yielding) = &mut self.yielding {
+            ready!(yielding.as_mut().poll(cx));
+            self.yielding = None;
+            self.turn = None;
+        }
+        let began = *self.turn.get_or_insert_with(Instant::now);
+        if began.elapsed() < TURN {
+            return Poll::Ready(());
+        }
+        let mut yielding = Box::pin(tokio::task::yield_now());
+        let polled = yielding.as_mut().poll(cx);
+        self.yielding = Some(yielding);
+        polled
     }
 
     /// The next frame the policy gives, which reads from `source`.
@@ -196,6 +241,7 @@ impl Through {
         if self.ended {
             return Poll::Ready(None);
         }
+        ready!(self.poll_turn(cx));
         loop {
             match ready!(self.transform.poll_step(cx)) {
                 Ok(Step::Data(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
@@ -234,7 +280,12 @@ impl Through {
     fn failed(&self, failure: &PolicyFailure) -> BodyError {
         let rule = &self.rule;
         rule.unit.shared.counts.broke(failure);
-        let left = failed((&rule.unit, &rule.on_failure), self.stage, failure, "");
+        let left = failed(
+            (&rule.unit, &rule.on_failure),
+            self.stage,
+            failure,
+            &rule.request_id,
+        );
         self.fault.leave(left.err().unwrap_or(Failure::POLICY));
         BodyError::Policy
     }
@@ -248,9 +299,21 @@ pub struct Transformed {
 }
 
 /// Has a request's body pass through a policy.
-pub(super) fn transform(body: &mut Downstream, transform: Transform, rule: &Rule, fault: &Fault) {
+pub(super) fn transform(
+    body: &mut Downstream,
+    transform: Transform,
+    rule: &Rule,
+    fault: &Fault,
+    request_id: &str,
+) {
     let nothing = Downstream::Held(Box::new(Held::new(Buffered::default(), ToClient::nobody())));
     let source = std::mem::replace(body, nothing);
-    let through = Through::new(transform, rule, Stage::PreUpstream, fault.clone());
+    let through = Through::new(
+        transform,
+        rule,
+        Stage::PreUpstream,
+        fault.clone(),
+        request_id,
+    );
     *body = Downstream::Transformed(Box::new(Transformed { source, through }));
 }

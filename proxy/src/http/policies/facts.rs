@@ -12,7 +12,7 @@ use fleetway_api::HttpListener;
 use fleetway_policy_runtime::{Bounds, Certificate, Client, Facts, Protocol, Tls};
 use http::{HeaderValue, Request, Version};
 
-use super::Passage;
+use super::{Passage, outbound};
 use crate::http::{Connection, local::View, normalize};
 
 impl Passage {
@@ -46,6 +46,7 @@ impl Passage {
                 fields: most(http.limits.headers),
                 bytes: most(http.limits.header_bytes),
             },
+            hops: outbound::hops(id),
             outbound: Some(connection.local.outbound()),
         })
     }

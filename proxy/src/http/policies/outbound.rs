@@ -3,12 +3,13 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     rc::{Rc, Weak},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 use bytes::Bytes;
+use dashmap::DashMap;
 use fleetway_policy_runtime::{Outbound as Trait, SendError, Sending, Sent};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -21,10 +22,13 @@ use crate::{
     upstream::{self, InFlight, Notify},
 };
 
+/// The most that wait to be taken up: more than there are calls, and each waits for its own.
+const JOBS: usize = 1024;
+
 /// Where a worker's policies leave their requests: what policies run in can move between threads,
 /// connections cannot.
 #[derive(Debug)]
-pub struct Outbound(mpsc::UnboundedSender<Job>);
+pub struct Outbound(mpsc::Sender<Job>);
 
 #[derive(Debug)]
 struct Job {
@@ -34,13 +38,13 @@ struct Job {
 
 impl Trait for Outbound {
     fn send(&self, sending: Sending) -> Sent {
-        // Bounded by the calls there are: each waits for its own.
         let (reply, answer) = oneshot::channel();
-        let left = self.0.send(Job { sending, reply });
+        let left = self.0.try_send(Job { sending, reply });
         Box::pin(async move {
-            let gone = || SendError::Failed("the proxy is shutting down".into());
-            left.map_err(|_| gone())?;
-            answer.await.map_err(|_| gone())?
+            let failed = |why: &str| SendError::Failed(why.to_owned());
+            left.map_err(|_| failed("there are too many at once"))?;
+            let answer = answer.await;
+            answer.map_err(|_| failed("the proxy is shutting down"))?
         })
     }
 }
@@ -48,7 +52,7 @@ impl Trait for Outbound {
 impl Outbound {
     /// Begins to send what is left with it.
     pub(in crate::http) fn start(local: &Rc<Local>) -> Arc<Self> {
-        let (jobs, mut left) = mpsc::unbounded_channel::<Job>();
+        let (jobs, mut left) = mpsc::channel::<Job>(JOBS);
         let local: Weak<Local> = Rc::downgrade(local);
         tokio::task::spawn_local(async move {
             while let Some(job) = left.recv().await {
@@ -75,6 +79,50 @@ impl Job {
     }
 }
 
+/// The requests of policies that are on their way, by the id they bear. One that comes back here is
+/// known by it: nobody else knows the id.
+static SENT: LazyLock<DashMap<Box<str>, Led>> = LazyLock::new(DashMap::new);
+
+/// What is on its way with one id.
+#[derive(Debug, Default)]
+struct Led {
+    /// How many have led to each other.
+    hops: u32,
+    /// How many there are: a client can give several requests the same id.
+    there: u32,
+}
+
+/// How many requests of policies of this proxy have led to the request of this id.
+pub(super) fn hops(id: &HeaderValue) -> u32 {
+    if SENT.is_empty() {
+        return 0;
+    }
+    let id = id.to_str().ok();
+    id.and_then(|id| SENT.get(id).map(|led| led.hops))
+        .unwrap_or(0)
+}
+
+/// A request that is on its way.
+struct OnItsWay(Box<str>);
+
+impl OnItsWay {
+    fn begin(sending: &Sending) -> Self {
+        let mut led = SENT.entry(sending.id.clone()).or_default();
+        led.hops = led.hops.max(sending.hops);
+        led.there += 1;
+        Self(sending.id.clone())
+    }
+}
+
+impl Drop for OnItsWay {
+    fn drop(&mut self) {
+        SENT.remove_if_mut(&self.0, |_, led| {
+            led.there -= 1;
+            led.there == 0
+        });
+    }
+}
+
 /// Nobody is told of interim responses.
 #[derive(Debug, Clone)]
 struct Nobody;
@@ -93,6 +141,7 @@ fn nobodys() -> Addresses {
 }
 
 async fn send(local: &Local, sending: Sending) -> Result<Response<Bytes>, SendError> {
+    let _on_its_way = OnItsWay::begin(&sending);
     let failed = |why: &str| SendError::Failed(why.to_owned());
     let snapshot = local.snapshot();
     let slot = snapshot.slot(&sending.cluster);

@@ -64,6 +64,12 @@ impl Way<'_> {
     ) -> Answered {
         let (mut head, body) = request.into_parts();
         let answered = self.before_upstream(&mut head, body, record).await;
+        if let Some(bound) = &self.bound
+            && self.passage.exchange.route.is_none()
+        {
+            // A policy has answered on the way.
+            self.passage.exchange = self.exchange(bound, &Overrides::default(), record);
+        }
         // Where it was sent, what was sent is there already.
         self.passage.head.get_or_insert(head);
         answered
@@ -353,7 +359,7 @@ impl Upstreams<'_> {
                 let transform = begun.call.into_transform(Stage::PreUpstream);
                 if !none {
                     set_length(&mut head.headers, None);
-                    body::transform(body, transform, rule, &self.fault);
+                    body::transform(body, transform, rule, &self.fault, &self.passage.facts.id);
                 } else {
                     rule.unit.shared.counts.succeeded();
                 }

@@ -220,7 +220,13 @@ impl Passage {
             set_length(&mut parts.headers, None);
             if !bodiless && !body.is_end_stream() {
                 let transform = begun.call.into_transform(Stage::PostResponse);
-                let through = Through::new(transform, rule, Stage::PostResponse, Fault::default());
+                let through = Through::new(
+                    transform,
+                    rule,
+                    Stage::PostResponse,
+                    Fault::default(),
+                    &self.facts.id,
+                );
                 body = Policed::of(Source::Through(through, body));
             } else {
                 rule.unit.shared.counts.succeeded();

@@ -1,5 +1,7 @@
 //! Policies that fail: what becomes of their requests, and of those of others.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{ALL, Fleet, at, get};
@@ -171,7 +173,42 @@ async fn fuel_bounds_the_policy_that_has_it_and_no_other() {
         assert_eq!(answer.status, status, "{name}");
     }
     let (_, page) = fleet.proxy.page("/metrics").await;
-    let line =
-        "fleetway_policy_failures_total{policy=\"short\",stage=\"pre-route\",cause=\"fuel\"} 1";
+    let line = "fleetway_policy_failures_total{policy=\"short\",cause=\"fuel\"} 1";
     assert!(page.contains(line), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_without_end_leaves_others_their_turn() {
+    let fleet = Fleet::start().await;
+    let mut all = vec![documents::respond("well", "/well", "well")];
+    for (name, config) in [
+        ("bytes", json!({"response_body": "write_bytes"})),
+        ("endless", json!({"response_body": "write_without_end"})),
+    ] {
+        let mut policy = hostile(&fleet, name, config);
+        policy["body"] = json!("STREAMED");
+        let mut route = documents::forward(name, &format!("/{name}"), "echo");
+        route["policies"] = at(name, &["POST_RESPONSE"]);
+        all.extend([policy, route]);
+    }
+    let url = fleet.commit(json!([]), json!([]), &all).await;
+    for name in ["bytes", "endless"] {
+        // As many as make it likely that every worker has one, and for as long as it takes.
+        let readers: Vec<_> = (0..8)
+            .map(|_| {
+                let url = format!("{url}/{name}");
+                tokio::spawn(async move {
+                    let mut answer = reqwest::get(url).await.expect("a head");
+                    while let Ok(Some(_)) = answer.chunk().await {}
+                })
+            })
+            .collect();
+        let well = format!("{url}/well");
+        for _ in 0..20 {
+            let answer = get(&well, &[]);
+            let answer = tokio::time::timeout(Duration::from_secs(10), answer).await;
+            assert_eq!(answer.expect("its turn").text, "well", "{name}");
+        }
+        readers.iter().for_each(tokio::task::JoinHandle::abort);
+    }
 }

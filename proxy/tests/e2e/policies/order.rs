@@ -83,6 +83,19 @@ async fn an_answer_ends_the_way_of_a_request_at_every_stage() {
         let expected: &[&str] = if stage == "x-l2-route" { &[] } else { &["1"] };
         assert_eq!(answer.values("x-seen"), expected, "{stage}");
     }
+    // It is known which route had it.
+    let report = json!([{"report": {"to": "header"}}]);
+    let fields = [("x-r1-upstream", respond("no")), ("x-l1-response", report)];
+    let answer = get(&url, &fields).await;
+    let told = answer.json("x-probe-post-response");
+    assert_eq!(
+        (&told["exchange"]["route"], &told["exchange"]["cluster"]),
+        (&json!("all"), &Value::Null)
+    );
+    assert!(told["exchange"]["duration"].as_u64() > Some(0), "{told}");
+    let bodiless = json!([{"respond": {"status": 205, "body": "xyz"}}]);
+    let answer = get(&url, &[("x-r1-route", bodiless)]).await;
+    assert_eq!((answer.status, &*answer.text), (205, ""));
     let fields = [
         ("x-r1-response", respond("instead")),
         ("x-l1-response", seen),
@@ -181,6 +194,7 @@ async fn policies_add_to_the_access_log() {
         text.lines().next().map(str::to_owned)
     })
     .await;
+    assert_eq!(line.matches("\"route\":").count(), 1, "{line}");
     let line: Value = serde_json::from_str(&line).expect("JSON");
     assert_eq!(
         line["policies"],

@@ -186,3 +186,41 @@ async fn a_body_that_passes_can_be_asked_about_and_noted() {
     let line: Value = serde_json::from_str(&line).expect("JSON");
     assert_eq!(line["policies"], json!({"p.passed": "all"}), "{line}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_comes_back_is_not_sent_on_without_end() {
+    let fleet = Fleet::start().await;
+    let url = fleet.commit(json!([]), json!([]), &[]).await;
+    let own = url.trim_start_matches("http://").parse();
+    let config = json!({"pre_route": [
+        {"http": {"cluster": "own", "path": "/circle"}},
+        {"report": {"to": "answer"}},
+    ]});
+    let mut policy = fleet.policy("circle", config);
+    policy["http"] = json!({"clusters": ["own"], "timeout": "10s"});
+    let mut route = documents::respond("circle", "/circle", "never");
+    route["policies"] = at("circle", &["PRE_ROUTE"]);
+    let own = documents::cluster("own", own.expect("an address"));
+    fleet
+        .server
+        .client()
+        .commit_live(&[policy, own, route], 1)
+        .await;
+    let before = responses(&fleet).await;
+    let answer = get(&format!("{url}/circle"), &[]).await;
+    assert_eq!(answer.status, 200);
+    assert!(
+        answer.text.contains("it goes in a circle"),
+        "{}",
+        answer.text
+    );
+    assert_eq!(responses(&fleet).await - before, 4);
+}
+
+/// How many responses the listener has sent.
+async fn responses(fleet: &Fleet) -> u64 {
+    let (_, page) = fleet.proxy.page("/metrics").await;
+    let counted = "fleetway_listener_responses_total{listener=\"web\",class=\"2xx\"} ";
+    let line = page.lines().find_map(|line| line.strip_prefix(counted));
+    line.map_or(0, |count| count.parse().expect("a number"))
+}

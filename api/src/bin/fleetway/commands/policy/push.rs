@@ -62,7 +62,9 @@ pub(super) async fn run(client: &Client, args: &Push, output: &mut Output) -> an
         };
     };
 
-    let changed = change(client, &id, digest, config, args).await;
+    let streams = component.pointer("/facts/streams");
+    let streams = streams.is_some_and(|streams| !streams.as_array().is_none_or(Vec::is_empty));
+    let changed = change(client, &id, digest, (config, streams), args).await;
     let (wanted, response) =
         changed.with_context(|| format!("the component is there, but {id} does not run it"))?;
     if output.is_table() {
@@ -105,12 +107,13 @@ fn report(
     Ok(())
 }
 
-/// Has the policy run the component, if nobody else changes it meanwhile.
+/// Has the policy run the component, if nobody else changes it meanwhile. A new policy meets bodies as
+/// they come where the component `streams` them: it would let them pass by otherwise.
 async fn change(
     client: &Client,
     id: &Id,
     digest: &str,
-    config: Option<Value>,
+    (config, streams): (Option<Value>, bool),
     args: &Push,
 ) -> anyhow::Result<(Value, TransactionResponse)> {
     let (mut policy, version) = match client.get(id).await {
@@ -121,7 +124,10 @@ async fn change(
             (policy, version)
         }
         Err(error) if error.code() == Some(Code::NotFound) => {
-            let new = json!({"kind": Kind::Policy.as_str(), "name": id.name.as_str()});
+            let mut new = json!({"kind": Kind::Policy.as_str(), "name": id.name.as_str()});
+            if streams {
+                new["body"] = "STREAMED".into();
+            }
             (new, "0".to_owned())
         }
         Err(error) => return Err(error.into()),

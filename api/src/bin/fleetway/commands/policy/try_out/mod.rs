@@ -205,6 +205,7 @@ fn subject(args: &Test, mut request: http::request::Parts) -> Box<Subject> {
                 .map_err(|fault| fault.to_string())
         }),
         bounds: BOUNDS,
+        hops: 0,
         outbound: None,
     };
     Box::new(Subject {

@@ -171,10 +171,15 @@ impl Run<'_> {
 
     /// Has the body pass the policy, where it does.
     async fn stream(&mut self, stage: Stage, mut call: Call, passed: &mut Passed) -> Box<Subject> {
-        if self.body != BodyAccess::Streamed
-            || stage == Stage::PreRoute
-            || matches!(passed.went, Went::Respond(_))
-        {
+        if stage == Stage::PreRoute || matches!(passed.went, Went::Respond(_)) {
+            return call.into_subject();
+        }
+        if self.body != BodyAccess::Streamed {
+            if call.transforms(stage) {
+                passed.remark = Some(
+                    "the component passes bodies as they come, and was not given this one: --stream has it, as does `body: STREAMED` of a policy",
+                );
+            }
             return call.into_subject();
         }
         if !call.transforms(stage) {
