@@ -124,10 +124,11 @@ async fn change(
             (policy, version)
         }
         Err(error) if error.code() == Some(Code::NotFound) => {
-            let mut new = json!({"kind": Kind::Policy.as_str(), "name": id.name.as_str()});
-            if streams {
-                new["body"] = "STREAMED".into();
-            }
+            let (kind, name) = (Kind::Policy.as_str(), id.name.as_str());
+            let new = match streams {
+                true => json!({"kind": kind, "name": name, "body": "STREAMED"}),
+                false => json!({"kind": kind, "name": name}),
+            };
             (new, "0".to_owned())
         }
         Err(error) => return Err(error.into()),
