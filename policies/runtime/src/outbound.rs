@@ -23,13 +23,12 @@ pub struct Grant {
 /// A request of a policy.
 #[derive(Debug)]
 pub struct Sending {
-    /// The id of the request it is sent for, which it bears, too.
-    pub id: Box<str>,
     /// How many requests of policies of this proxy have led to it, with itself.
     pub hops: u32,
     /// The cluster it goes to, which the policy is granted.
     pub cluster: Box<str>,
-    /// The request: its target in origin form, with `host`.
+    /// The request: its target in origin form, with `host`, and the `x-request-id` of the one it is sent
+    /// for.
     pub request: Request<Bytes>,
     /// The time there is for the whole of it.
     pub timeout: Duration,

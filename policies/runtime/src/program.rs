@@ -66,6 +66,7 @@ impl Exports {
 }
 
 fn compiled(runtime: &Runtime, bytes: &[u8]) -> Result<Component, CompileError> {
+    describe::check_nesting(bytes)?;
     let component = Component::from_binary(&runtime.engine, bytes)
         .map_err(|error| CompileError::Invalid(root(&error)))?;
     runtime.compiled.fetch_add(1, Ordering::Relaxed);
@@ -79,7 +80,6 @@ impl Program {
     /// # Errors
     /// When it is none, or none that is a policy of this version.
     pub fn compile(runtime: &Arc<Runtime>, bytes: &[u8]) -> Result<Arc<Self>, CompileError> {
-        describe::check_nesting(bytes)?;
         let Some(cache) = &runtime.cache else {
             return Self::link(runtime, &compiled(runtime, bytes)?, bytes);
         };

@@ -28,21 +28,14 @@ pub(super) struct Again {
 
 impl Again {
     /// A request as it is sent; none where it can be sent only once.
-    pub(super) fn of(retries: Retries, request: &Request<RequestBody>) -> Option<Self> {
-        if request.headers().contains_key(header::UPGRADE) {
+    pub(super) fn of(retries: Retries, head: &Parts, body: &RequestBody) -> Option<Self> {
+        if head.headers.contains_key(header::UPGRADE) {
             return None;
         }
-        let body = request.body().copy()?;
-        let (mut head, ()) = Request::new(()).into_parts();
-        head.method = request.method().clone();
-        head.uri = request.uri().clone();
-        head.version = request.version();
-        head.headers = request.headers().clone();
-        head.extensions = request.extensions().clone();
         Some(Self {
             retries,
-            head,
-            body,
+            body: body.again()?,
+            head: head.clone(),
         })
     }
 
@@ -63,11 +56,13 @@ impl Again {
             if !is_reason(&self.retries, &sent) {
                 break;
             }
-            let Some(body) = self.body.copy() else { break };
             match &sent {
                 Ok(response) => shard.responses.count(response.status()),
                 Err(error) => count_failure(error, to.cluster, to.worker),
             }
+            let Some(body) = self.body.again() else {
+                break;
+            };
             // What is left of it is not waited for.
             drop(sent);
             let most = u32::try_from(pause.as_micros()).unwrap_or(u32::MAX);
@@ -79,7 +74,6 @@ impl Again {
                 ..to
             };
             tried(to.endpoint);
-            self.body.is_sent_anew();
             let request = Request::from_parts(self.head.clone(), body);
             sent = upstream::send(to, &client, request, interim.clone()).await;
         }

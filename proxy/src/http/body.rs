@@ -182,8 +182,9 @@ impl RequestBody {
         })
     }
 
-    /// The same body once more, where none of it is lost: there is none, or it is held as a whole.
-    pub(super) fn copy(&self) -> Option<Self> {
+    /// The same body from its beginning, where none of it is lost: there is none, or it is held as a
+    /// whole. What has come of it is counted anew.
+    pub(super) fn again(&self) -> Option<Self> {
         let held = match &self.inner {
             Downstream::Held(held) => held.clone(),
             other if other.is_end_stream() => {
@@ -191,17 +192,13 @@ impl RequestBody {
             }
             _ => return None,
         };
+        self.activity.receive_anew();
         Some(Self {
             inner: Downstream::Held(held),
             activity: self.activity.clone(),
             left: self.left,
             rules: self.rules.clone(),
         })
-    }
-
-    /// It is sent from its beginning once more.
-    pub(super) fn is_sent_anew(&self) {
-        self.activity.receive_anew();
     }
 
     /// Whether the head says that nothing follows while the stream goes on, as it can over HTTP/2.

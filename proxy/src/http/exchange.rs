@@ -120,6 +120,7 @@ pub async fn exchange(
                     view: &view,
                     passage,
                     bound: None,
+                    overrides: Overrides::default(),
                 };
                 // Boxed: what has no policies is not to make room for them.
                 let answered = Box::pin(way.go(request, &mut record)).await;

@@ -73,9 +73,9 @@ pub(super) async fn forward(
             expired = watchdog.expired() => return Err(Failure::Timeout(expired)),
         }
     }
-    let request = Request::from_parts(parts, body);
     let retries = overrides.and_then(|overrides| overrides.retries);
-    let again = retries.and_then(|retries| Again::of(retries, &request));
+    let again = retries.and_then(|retries| Again::of(retries, &parts, &body));
+    let request = Request::from_parts(parts, body);
 
     let in_flight = InFlight::new(cluster.clone(), local.worker, record.began());
     let to = upstream::To {

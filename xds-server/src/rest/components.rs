@@ -1,12 +1,13 @@
 //! Components: the bytes come in, and go out again.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use fleetway_api::{Component, FieldError, Id, Kind, Name, Resource, component_digest, proto::v1};
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
+use tokio::time::Instant;
 use tower_http::timeout::TimeoutBody;
 
 use super::{
@@ -167,4 +168,38 @@ pub(super) fn wasm(call: &Call) -> Result<Response, Failure> {
     };
     set(&mut response, header::ETAG, &etag(version));
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    /// An upload of 4 MiB in pieces of 64 KiB, with a pause before each.
+    async fn uploaded(pause: Duration) -> Result<usize, String> {
+        let mut first = vec![0; 64 << 10];
+        first[..PREAMBLE].copy_from_slice(b"\0asm\x0d\0\x01\0");
+        let pieces = stream::unfold(0, move |index| {
+            let piece = match index {
+                0 => first.clone(),
+                _ => vec![0; 64 << 10],
+            };
+            async move {
+                tokio::time::sleep(pause).await;
+                (index < 64).then_some((Ok::<_, std::io::Error>(piece), index + 1))
+            }
+        });
+        let read = read(Body::from_stream(pieces), 64 << 20).await;
+        let read = read.map(|bytes| bytes.len());
+        read.map_err(|failure| format!("{failure:?}"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_comes_at_the_least_rate_or_is_cut() {
+        assert_eq!(uploaded(Duration::from_millis(900)).await, Ok(4 << 20));
+        // Each piece comes in time, and the whole would take four times as long as it may.
+        let error = uploaded(Duration::from_secs(4)).await.expect_err("cut");
+        assert!(error.contains("more slowly than 65536 bytes"), "{error}");
+    }
 }

@@ -67,7 +67,6 @@ impl State {
             return Err(SendError::Failed(circle.into()));
         }
         Ok(Sending {
-            id: facts.id.as_str().into(),
             hops: facts.hops + 1,
             cluster,
             request,

@@ -81,7 +81,7 @@ impl Job {
 
 /// The requests of policies that are on their way, by the id they bear. One that comes back here is
 /// known by it: nobody else knows the id.
-static SENT: LazyLock<DashMap<Box<str>, Led>> = LazyLock::new(DashMap::new);
+static SENT: LazyLock<DashMap<HeaderValue, Led>> = LazyLock::new(DashMap::new);
 
 /// What is on its way with one id.
 #[derive(Debug, Default)]
@@ -97,20 +97,20 @@ pub(super) fn hops(id: &HeaderValue) -> u32 {
     if SENT.is_empty() {
         return 0;
     }
-    let id = id.to_str().ok();
-    id.and_then(|id| SENT.get(id).map(|led| led.hops))
-        .unwrap_or(0)
+    SENT.get(id).map_or(0, |led| led.hops)
 }
 
 /// A request that is on its way.
-struct OnItsWay(Box<str>);
+struct OnItsWay(HeaderValue);
 
 impl OnItsWay {
-    fn begin(sending: &Sending) -> Self {
-        let mut led = SENT.entry(sending.id.clone()).or_default();
+    /// None where it bears no id: it cannot come back as one of its kind.
+    fn begin(sending: &Sending) -> Option<Self> {
+        let id = sending.request.headers().get(headers::X_REQUEST_ID)?;
+        let mut led = SENT.entry(id.clone()).or_default();
         led.hops = led.hops.max(sending.hops);
         led.there += 1;
-        Self(sending.id.clone())
+        Some(Self(id.clone()))
     }
 }
 

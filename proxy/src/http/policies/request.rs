@@ -45,6 +45,8 @@ pub(in crate::http) struct Way<'a> {
     pub(in crate::http) passage: &'a mut Passage,
     /// The route it goes by, once there is one.
     pub(in crate::http) bound: Option<Arc<BoundRoute>>,
+    /// What its policies want otherwise than that has it.
+    pub(in crate::http) overrides: Overrides,
 }
 
 type Answered = Result<Response<ResponseBody>, Failure>;
@@ -64,11 +66,8 @@ impl Way<'_> {
     ) -> Answered {
         let (mut head, body) = request.into_parts();
         let answered = self.before_upstream(&mut head, body, record).await;
-        if let Some(bound) = &self.bound
-            && self.passage.exchange.route.is_none()
-        {
-            // A policy has answered on the way.
-            self.passage.exchange = self.exchange(bound, &Overrides::default(), record);
+        if let Some(bound) = &self.bound {
+            self.passage.exchange = self.exchange(bound, record);
         }
         // Where it was sent, what was sent is there already.
         self.passage.head.get_or_insert(head);
@@ -179,38 +178,37 @@ impl Way<'_> {
         mut body: Downstream,
         record: &mut Record,
     ) -> Answered {
-        let mut overrides = Overrides::default();
         let mut listener = listener;
         let mut may_move = true;
         record.matched(self.connection, self.view, &bound);
         if head.method == Method::CONNECT && self.passage.hint.cluster.is_some() {
-            overrides.slot = Some(self.cluster(&bound)?);
+            self.overrides.slot = Some(self.cluster(&bound)?);
         }
         while let Action::Forward(rule) = &bound.route().action
             && head.method != Method::CONNECT
         {
             let slot = self.cluster(&bound)?;
-            overrides.slot = Some(slot);
+            self.overrides.slot = Some(slot);
             let of = [listener, bound.policies().map(Arc::as_ref)];
             if rules(of, Stage::PreUpstream).next().is_none() {
                 break;
             }
             let mut to = self.upstream(&bound, rule, slot, head)?;
-            to.set_timeout = overrides.timeout;
-            to.set_authority = overrides.authority.take();
-            to.set_retries = overrides.retries;
+            to.set_timeout = self.overrides.timeout;
+            to.set_authority = self.overrides.authority.take();
+            to.set_retries = self.overrides.retries;
             let mut stage = Upstreams {
                 passage: self.passage,
                 rule,
                 began: record.began(),
-                fault: overrides.fault.clone(),
+                fault: self.overrides.fault.clone(),
                 hint: None,
             };
             let next = stage.pre_upstream(of, head, &mut body, &mut to).await?;
             let hint = stage.hint;
-            overrides.timeout = to.set_timeout;
-            overrides.authority = to.set_authority.take();
-            overrides.retries = to.set_retries;
+            self.overrides.timeout = to.set_timeout;
+            self.overrides.authority = to.set_authority.take();
+            self.overrides.retries = to.set_retries;
             if let Next::Answer(answer) = next {
                 return Ok(answer);
             }
@@ -221,7 +219,7 @@ impl Way<'_> {
             self.passage.hint.overlay(hint);
             let next = self.choose(head)?;
             if next.route().common.name == bound.route().common.name {
-                overrides.slot = match &next.route().action {
+                self.overrides.slot = match &next.route().action {
                     Action::Forward(_) => Some(self.cluster(&next)?),
                     _ => None,
                 };
@@ -238,24 +236,21 @@ impl Way<'_> {
         self.passage.head = Some(head.clone());
         let head = std::mem::replace(head, super::nothing());
         let request = Request::from_parts(head, body);
-        let of_policies = Some(&overrides);
-        let answered = act(
+        act(
             self.connection,
             self.view,
             &bound,
             request,
             record,
-            of_policies,
+            Some(&self.overrides),
         )
-        .await;
-        self.passage.exchange = self.exchange(&bound, &overrides, record);
-        answered
+        .await
     }
 
     /// How its response came to be.
-    fn exchange(&self, bound: &BoundRoute, overrides: &Overrides, record: &Record) -> Exchange {
-        let endpoint = overrides.endpoint.get();
-        let cluster = overrides.slot.filter(|_| endpoint.is_some());
+    fn exchange(&self, bound: &BoundRoute, record: &Record) -> Exchange {
+        let endpoint = self.overrides.endpoint.get();
+        let cluster = self.overrides.slot.filter(|_| endpoint.is_some());
         let cluster = cluster.and_then(|slot| self.view.snapshot.cluster(slot));
         Exchange {
             route: Some(bound.route().common.name.to_string()),
