@@ -39,6 +39,8 @@ pub struct PolicyHttp {
 /// How a policy meets the bodies of requests and responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyAccess {
+    /// As its component is made: piece by piece if it can, else not at all.
+    AsMade,
     /// Not at all.
     None,
     /// Whole.
@@ -111,10 +113,21 @@ impl Policy {
 }
 
 impl BodyAccess {
+    /// With a component that can pass bodies as they come, or cannot.
+    #[must_use]
+    pub const fn of_component(self, streams: bool) -> Self {
+        match (self, streams) {
+            (Self::AsMade, true) => Self::Streamed,
+            (Self::AsMade, false) => Self::None,
+            (said, _) => said,
+        }
+    }
+
     fn read(check: &mut Checker, mode: v1::policy::BodyMode, max: Option<u32>) -> Self {
         use v1::policy::BodyMode;
         let read = match mode {
-            BodyMode::Unspecified | BodyMode::None => Self::None,
+            BodyMode::Unspecified => Self::AsMade,
+            BodyMode::None => Self::None,
             BodyMode::Streamed => Self::Streamed,
             BodyMode::Buffered => {
                 let max = read_number(check, "max_body", max, DEFAULT_BODY, (1, MAX_BODY));

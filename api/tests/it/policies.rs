@@ -218,7 +218,7 @@ fn an_answer_passes_the_stage_of_responses_and_no_other() {
         "pre_route": [{"respond": {"status": 403, "headers": [["x-a", "1"]], "body": "no"}}],
         "post_response": [{"upper_body": {}}],
     });
-    let (code, told) = probe(&config, GET, &[]);
+    let (code, told) = probe(&config, GET, &["--buffer"]);
     assert_eq!(code, 0, "{told:#}");
     let stages = &told["stages"];
     assert_eq!(stages[0]["decision"], "respond");
@@ -265,7 +265,7 @@ fn where_a_request_is_routed_is_told_to_the_next_stage() {
 #[test]
 fn bodies_are_whole_or_in_pieces_or_pass_by() {
     let buffered = json!({"pre_upstream": [{"append_body": {"text": "!"}}]});
-    let (code, told) = probe(&buffered, POST, &["--stage", "pre_upstream"]);
+    let (code, told) = probe(&buffered, POST, &["--stage", "pre_upstream", "--buffer"]);
     assert_eq!(code, 0, "{told:#}");
     let [stage] = &told["stages"].as_array().unwrap()[..] else {
         panic!("{told:#}");
@@ -280,7 +280,8 @@ fn bodies_are_whole_or_in_pieces_or_pass_by() {
     );
 
     let streamed = json!({"request_body": [{"pass_chunks": {"count": 2}}, {"upper": {}}]});
-    let more = ["--stage", "pre-upstream", "--stream", "--piece", "2"];
+    // As the component is made, if nothing is said.
+    let more = ["--stage", "pre-upstream", "--piece", "2"];
     let (code, told) = probe(&streamed, POST, &more);
     assert_eq!(code, 0, "{told:#}");
     let stage = &told["stages"][0];

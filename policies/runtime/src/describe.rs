@@ -105,6 +105,12 @@ pub enum Misfit {
 }
 
 impl Description {
+    /// Whether it passes bodies as they come, of requests or of responses.
+    #[must_use]
+    pub const fn streams(&self) -> bool {
+        self.request_body || self.response_body
+    }
+
     /// Whether it can be attached at a stage, with bodies that pass through it if `streamed`.
     ///
     /// # Errors
@@ -122,7 +128,7 @@ impl Description {
             Stage::PostResponse => "response-body",
         };
         // One of the two can be meant for the other stage: bodies pass this one by.
-        if streamed && !self.request_body && !self.response_body {
+        if streamed && !self.streams() {
             return Err(Misfit::Body { wanted, export });
         }
         Ok(())

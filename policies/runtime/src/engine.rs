@@ -14,7 +14,7 @@ use wasmtime::{
     component::{HasSelf, Linker},
 };
 
-use crate::{abi, cache::Cache, host::wasi, state::State, ticker::Ticker};
+use crate::{abi, cache::Cache, state::State, ticker::Ticker};
 
 /// The stack a guest may use.
 const WASM_STACK: usize = 512 * 1024;
@@ -89,7 +89,6 @@ impl Runtime {
         let mut linker = Linker::new(&engine);
         abi::Policy::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)
             .map_err(pool)?;
-        wasi::add_to_linker(&mut linker).map_err(pool)?;
         let ticker = Ticker::start(&engine)?;
         let cache = options.cache.as_ref().and_then(|folder| {
             Cache::open(folder, &engine)

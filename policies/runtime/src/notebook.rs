@@ -1,5 +1,5 @@
-//! What policies write down of a request: notes that go from policy to policy and stage to stage, and
-//! what is to stand in the access log.
+//! What is written down of a request: notes of policies that go from policy to policy and stage to
+//! stage, what is to stand in the access log, and the route it goes by.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,6 +22,7 @@ struct Written {
     notes: Vec<Note>,
     bytes: usize,
     annotations: Vec<Annotation>,
+    route: Option<Arc<str>>,
 }
 
 /// A field of a request's line in the access log.
@@ -47,6 +48,17 @@ impl Notebook {
     /// waited for.
     fn lock(&self) -> MutexGuard<'_, Written> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The route the request goes by, for lines of logs; none before it has one.
+    #[must_use]
+    pub fn route(&self) -> Option<Arc<str>> {
+        self.lock().route.clone()
+    }
+
+    /// It goes by this route.
+    pub fn goes_by(&self, route: Arc<str>) {
+        self.lock().route = Some(route);
     }
 
     /// What a policy has noted.

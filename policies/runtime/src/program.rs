@@ -9,7 +9,8 @@ use wasmtime::component::{Component, InstancePre};
 
 use crate::{
     Call, CompileError, Description, Fault, Grant, Limits, Runtime, Shared, Stage, Subject, Unit,
-    abi::stages, cache, describe, engine::MEMORY_MAX, failure::root, schema::Schema, state::State,
+    abi::stages, cache, describe, engine::MEMORY_MAX, failure::root, host::wasi, schema::Schema,
+    state::State,
 };
 
 /// How long looking at a configuration may take where the policy's time-out is shorter: nobody's
@@ -103,6 +104,7 @@ impl Program {
         let refused = |error: wasmtime::Error| CompileError::Imports(format!("{error:#}"));
         let pre = if imports.iter().any(|name| describe::is_wasi(name)) {
             let mut linker = runtime.linker.clone();
+            wasi::add_to_linker(&mut linker, &imports).map_err(refused)?;
             linker
                 .define_unknown_imports_as_traps(component)
                 .map_err(refused)?;
@@ -152,20 +154,21 @@ impl Program {
             memory: MEMORY_MAX,
             fuel: None,
         };
-        self.instance("{}", limits).await.map(drop)
+        self.instance("trial", "{}", limits).await.map(drop)
     }
 
-    /// What is wrong with a configuration, by the component's schema; where that finds nothing, by
-    /// what the component itself says.
+    /// What is wrong with a configuration of a policy of this name, by the component's schema; where
+    /// that finds nothing, by what the component itself says.
     ///
     /// # Errors
     /// When it cannot be instantiated within `limits`.
     pub async fn try_out(
         self: &Arc<Self>,
+        policy: &str,
         config: &str,
         limits: Limits,
     ) -> Result<Vec<Fault>, CompileError> {
-        let mut call = self.instance(config, limits).await?;
+        let mut call = self.instance(policy, config, limits).await?;
         let found = self.schema.as_ref().map(|schema| schema.faults(config));
         if let Some(faults) = found.filter(|faults| !faults.is_empty()) {
             return Ok(faults);
@@ -181,11 +184,12 @@ impl Program {
 
     async fn instance(
         self: &Arc<Self>,
+        policy: &str,
         config: &str,
         limits: Limits,
     ) -> Result<Call, CompileError> {
         let unit = Arc::new(Unit {
-            name: "validation".into(),
+            name: policy.into(),
             program: self.clone(),
             config: config.into(),
             limits: Limits {
@@ -194,7 +198,7 @@ impl Program {
                 fuel: None,
             },
             grant: Grant::default(),
-            shared: Arc::new(Shared::new("validation")),
+            shared: Arc::new(Shared::new(policy)),
         });
         let mut call = unit
             .start(Box::new(Subject::of_nobody()))

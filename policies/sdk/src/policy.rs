@@ -63,7 +63,7 @@ pub trait PostResponse: Policy {
     }
 }
 
-/// A policy that changes the bodies of requests as they pass, in body mode `STREAMED`.
+/// A policy that changes the bodies of requests as they pass.
 pub trait RequestBody: PreUpstream {
     /// Writes what is to be sent in place of what it reads. `self` is what `pre_upstream` has left.
     fn request_body(&mut self, body: BodyReader, out: BodyWriter) -> Result<(), Error> {
@@ -71,7 +71,7 @@ pub trait RequestBody: PreUpstream {
     }
 }
 
-/// A policy that changes the bodies of responses as they pass, in body mode `STREAMED`.
+/// A policy that changes the bodies of responses as they pass.
 pub trait ResponseBody: PostResponse {
     /// Writes what is to be sent in place of what it reads. `self` is what `post_response` has left.
     fn response_body(&mut self, body: BodyReader, out: BodyWriter) -> Result<(), Error> {

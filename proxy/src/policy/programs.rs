@@ -230,10 +230,10 @@ impl Programs {
         let compiled = (policy.component.clone(), policy.limits.fuel.is_some());
         let program = self.compiled.get(&compiled).ok_or_else(missing)?;
         let shared = self.shared.get(&attachment.policy).ok_or_else(missing)?;
-        let streamed = policy.body == BodyAccess::Streamed;
-        let fits = program
-            .description()
-            .fits(stage(attachment.stage), streamed);
+        let description = program.description();
+        let body = policy.body.of_component(description.streams());
+        let streamed = body == BodyAccess::Streamed;
+        let fits = description.fits(stage(attachment.stage), streamed);
         fits.map_err(|misfit| vec![("stage".to_owned(), misfit.to_string())])?;
         let config = policy.config.merged(attachment.config.as_ref());
         let limits = Limits {
@@ -241,7 +241,9 @@ impl Programs {
             memory: usize::try_from(policy.limits.memory).unwrap_or(usize::MAX),
             fuel: policy.limits.fuel,
         };
-        let tried = program.try_out(&config, limits).await;
+        let tried = program
+            .try_out(attachment.policy.as_str(), &config, limits)
+            .await;
         let faults = tried.map_err(|error| vec![("policy".to_owned(), error.to_string())])?;
         if !faults.is_empty() {
             let at = |path: &str| format!("config{path}");
@@ -259,7 +261,7 @@ impl Programs {
                 grant: grant(&policy.http),
                 shared: shared.clone(),
             }),
-            body: policy.body,
+            body,
             on_failure: policy.on_failure.clone(),
         })
     }

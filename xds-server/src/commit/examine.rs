@@ -22,13 +22,15 @@ pub trait Examine: Send + Sync + fmt::Debug {
     /// Why not, each with the remedy.
     fn component(&self, component: &Component) -> Result<v1::ComponentFacts, Vec<String>>;
 
-    /// What the component finds wrong with a configuration, a JSON object; nothing if it is good.
+    /// What the component finds wrong with a configuration of a policy, a JSON object; nothing if it
+    /// is good.
     ///
     /// # Errors
     /// Why it cannot be run within these limits.
     fn config(
         &self,
         component: &Component,
+        policy: &Name,
         limits: PolicyLimits,
         config: &str,
     ) -> Result<Vec<ConfigFault>, String>;
@@ -65,6 +67,7 @@ impl Examine for Preamble {
     fn config(
         &self,
         _component: &Component,
+        _policy: &Name,
         _limits: PolicyLimits,
         _config: &str,
     ) -> Result<Vec<ConfigFault>, String> {
@@ -76,10 +79,13 @@ impl Examine for Preamble {
     }
 }
 
+/// What a component is asked about a configuration: its name, the policy's, and what it may use.
+type Asked = (Name, Name, PolicyLimits, String);
+
 /// What components said in the course of one commit: nobody is asked the same twice.
 #[derive(Debug, Default)]
 pub(super) struct Verdicts {
-    configs: HashMap<(Name, PolicyLimits, String), Result<Vec<ConfigFault>, String>>,
+    configs: HashMap<Asked, Result<Vec<ConfigFault>, String>>,
     stages: HashMap<(Name, Stage, bool), Result<(), String>>,
 }
 
@@ -101,6 +107,7 @@ struct Place {
     /// The field that is at fault where the component does not run.
     limits: String,
     component: Name,
+    policy: Name,
     config: String,
     within: PolicyLimits,
     /// Where the policy is attached: the field of the stage, the stage, and whether bodies pass.
@@ -150,9 +157,14 @@ impl View<'_> {
             }
             let said = known
                 .configs
-                .entry((place.component.clone(), place.within, place.config.clone()))
-                .or_insert_with_key(|(_, limits, config)| {
-                    examiner.config(component, *limits, config)
+                .entry((
+                    place.component.clone(),
+                    place.policy.clone(),
+                    place.within,
+                    place.config.clone(),
+                ))
+                .or_insert_with_key(|(_, policy, limits, config)| {
+                    examiner.config(component, policy, *limits, config)
                 });
             match said {
                 Ok(said) => faults.extend(said.iter().map(|fault| {
@@ -188,6 +200,7 @@ impl View<'_> {
                         field: "config".to_owned(),
                         limits: "limits".to_owned(),
                         component: policy.component.clone(),
+                        policy: id.name.clone(),
                         config: policy.config.merged(None),
                         within: policy.limits,
                         at: None,
@@ -225,6 +238,7 @@ impl View<'_> {
                 field: format!("{field}.config"),
                 limits: format!("{field}.policy"),
                 component: policy.component.clone(),
+                policy: attached.policy.clone(),
                 config: policy.config.merged(attached.config.as_ref()),
                 within: policy.limits,
                 at: Some((format!("{field}.stage"), attached.stage, streams(policy))),

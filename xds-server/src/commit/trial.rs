@@ -95,6 +95,7 @@ impl Examine for Trial {
     fn config(
         &self,
         component: &Component,
+        policy: &Name,
         limits: PolicyLimits,
         config: &str,
     ) -> Result<Vec<ConfigFault>, String> {
@@ -104,7 +105,7 @@ impl Examine for Trial {
             memory: usize::try_from(limits.memory).unwrap_or(usize::MAX),
             fuel: limits.fuel,
         };
-        let faults = wait(program.try_out(config, limits))?;
+        let faults = wait(program.try_out(policy.as_str(), config, limits))?;
         let faults = faults.map_err(|error| error.to_string())?;
         let fault = |fault: policy::Fault| ConfigFault {
             pointer: fault.path,

@@ -40,12 +40,12 @@ macro_rules! line {
         if tracing::enabled!(target: "fleetway::policy", tracing::Level::$level)
             && $state.unit.shared.may_log(Instant::now())
         {
-            let route = $state.upstream.as_ref().map(|to| &*to.route);
+            let route = $state.subject.notebook.route();
             tracing::event!(
                 target: "fleetway::policy",
                 tracing::Level::$level,
                 policy = %$state.unit.name,
-                route,
+                route = route.as_deref(),
                 request_id = $state.subject.facts.id,
                 "{}",
                 $message

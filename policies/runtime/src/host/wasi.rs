@@ -1,7 +1,10 @@
 //! The little of WASI that programs of common languages cannot do without: time and randomness. Any
 //! other part of it is there by name alone, and ends a call that uses it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeSet,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use wasmtime::component::Linker;
 
@@ -11,30 +14,51 @@ use crate::state::State;
 /// Nanoseconds.
 const RESOLUTION: u32 = 1000;
 
-pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.0")?;
+/// Adds it for what a component imports, in the versions of 0.2 it asks for. What is left of them is
+/// filled in afterwards by these very names, so that versions that go together would not be found.
+pub(crate) fn add_to_linker(
+    linker: &mut Linker<State>,
+    imports: &[String],
+) -> wasmtime::Result<()> {
+    let versions: BTreeSet<&str> = imports
+        .iter()
+        .filter(|name| name.starts_with("wasi:"))
+        .filter_map(|name| Some(name.rsplit_once('@')?.1))
+        .filter(|version| {
+            let patch = version.strip_prefix("0.2.");
+            patch.is_some_and(|patch| patch.parse::<u32>().is_ok())
+        })
+        .collect();
+    for version in versions {
+        add_version(linker, version)?;
+    }
+    Ok(())
+}
+
+fn add_version(linker: &mut Linker<State>, version: &str) -> wasmtime::Result<()> {
+    let mut clock = linker.instance(&format!("wasi:clocks/monotonic-clock@{version}"))?;
     clock.func_wrap("now", |_, (): ()| Ok((monotonic(),)))?;
     clock.func_wrap("resolution", |_, (): ()| Ok((u64::from(RESOLUTION),)))?;
-    let mut clock = linker.instance("wasi:clocks/wall-clock@0.2.0")?;
+    let mut clock = linker.instance(&format!("wasi:clocks/wall-clock@{version}"))?;
     clock.func_wrap("now", |_, (): ()| Ok((super::datetime(SystemTime::now()),)))?;
     clock.func_wrap("resolution", |_, (): ()| {
         Ok((super::datetime(
             UNIX_EPOCH + std::time::Duration::from_nanos(RESOLUTION.into()),
         ),))
     })?;
-    let mut random = linker.instance("wasi:random/random@0.2.0")?;
+    let mut random = linker.instance(&format!("wasi:random/random@{version}"))?;
     random.func_wrap("get-random-bytes", |_, (length,): (u64,)| {
         Ok((random_bytes(length)?,))
     })?;
     random.func_wrap("get-random-u64", |_, (): ()| Ok((random_number()?,)))?;
-    let mut random = linker.instance("wasi:random/insecure@0.2.0")?;
+    let mut random = linker.instance(&format!("wasi:random/insecure@{version}"))?;
     random.func_wrap("get-insecure-random-bytes", |_, (length,): (u64,)| {
         Ok((random_bytes(length)?,))
     })?;
     random.func_wrap("get-insecure-random-u64", |_, (): ()| {
         Ok((random_number()?,))
     })?;
-    let mut random = linker.instance("wasi:random/insecure-seed@0.2.0")?;
+    let mut random = linker.instance(&format!("wasi:random/insecure-seed@{version}"))?;
     random.func_wrap("insecure-seed", |_, (): ()| {
         Ok(((random_number()?, random_number()?),))
     })?;

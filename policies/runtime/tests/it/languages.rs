@@ -20,7 +20,7 @@ async fn security_headers() -> Option<Arc<Program>> {
 
 /// The fields of a configuration a policy finds fault with.
 async fn faults(program: &Arc<Program>, config: Value) -> Vec<String> {
-    let tried = program.try_out(&config.to_string(), PATIENT).await;
+    let tried = program.try_out("p", &config.to_string(), PATIENT).await;
     let faults = tried.expect("it starts");
     assert!(
         faults.iter().all(|fault| !fault.message.is_empty()),
@@ -219,7 +219,9 @@ async fn what_they_cost() {
             ..PATIENT
         };
         for megabytes in [1, 2, 4, 8, 16, 32, 64, 128] {
-            let tried = program.try_out(&config.to_string(), least(megabytes)).await;
+            let tried = program
+                .try_out("p", &config.to_string(), least(megabytes))
+                .await;
             if matches!(&tried, Ok(faults) if faults.is_empty()) {
                 println!("  needs at most {megabytes} MiB");
                 break;

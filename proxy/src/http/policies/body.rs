@@ -13,11 +13,13 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use fleetway_api::OnFailure;
-use fleetway_policy_runtime::{Buffered, Failure as PolicyFailure, Feed, Stage, Step, Transform};
+use fleetway_policy_runtime::{
+    Buffered, Facts, Failure as PolicyFailure, Feed, Notebook, Stage, Step, Transform,
+};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use super::failed;
+use super::{About, failed};
 use crate::{
     http::{
         Downstream, Failure,
@@ -176,7 +178,8 @@ const TURN: Duration = Duration::from_millis(1);
 struct Watched {
     unit: Arc<fleetway_policy_runtime::Unit>,
     on_failure: OnFailure,
-    request_id: Box<str>,
+    facts: Arc<Facts>,
+    notebook: Notebook,
 }
 
 impl fmt::Debug for Through {
@@ -194,14 +197,15 @@ impl Through {
         rule: &Rule,
         stage: Stage,
         fault: Fault,
-        request_id: &str,
+        (facts, notebook): About<'_>,
     ) -> Self {
         Self {
             transform,
             rule: Watched {
                 unit: rule.unit.clone(),
                 on_failure: rule.on_failure.clone(),
-                request_id: request_id.into(),
+                facts: facts.clone(),
+                notebook: notebook.clone(),
             },
             stage,
             fault,
@@ -284,7 +288,7 @@ impl Through {
             (&rule.unit, &rule.on_failure),
             self.stage,
             failure,
-            &rule.request_id,
+            (&rule.facts, &rule.notebook),
         );
         self.fault.leave(left.err().unwrap_or(Failure::POLICY));
         BodyError::Policy
@@ -304,16 +308,10 @@ pub(super) fn transform(
     transform: Transform,
     rule: &Rule,
     fault: &Fault,
-    request_id: &str,
+    about: About<'_>,
 ) {
     let nothing = Downstream::Held(Box::new(Held::new(Buffered::default(), ToClient::nobody())));
     let source = std::mem::replace(body, nothing);
-    let through = Through::new(
-        transform,
-        rule,
-        Stage::PreUpstream,
-        fault.clone(),
-        request_id,
-    );
+    let through = Through::new(transform, rule, Stage::PreUpstream, fault.clone(), about);
     *body = Downstream::Transformed(Box::new(Transformed { source, through }));
 }

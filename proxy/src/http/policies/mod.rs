@@ -40,6 +40,9 @@ pub(super) struct Passage {
     exchange: Exchange,
 }
 
+/// What a failure is told with besides the policy.
+type About<'a> = (&'a Arc<Facts>, &'a Notebook);
+
 /// A call with the request before it, and what is to be done if it fails.
 struct Begun<'r> {
     rule: &'r Rule,
@@ -65,6 +68,11 @@ impl Passage {
     /// What policies write down of the request.
     pub(super) const fn notebook(&self) -> &Notebook {
         &self.notebook
+    }
+
+    /// What failures are told with.
+    fn about(&self) -> About<'_> {
+        (&self.facts, &self.notebook)
     }
 
     /// Begins a call for this head, which is in the call until it has ended. `Ok(None)`: it goes on
@@ -94,7 +102,7 @@ impl Passage {
                 *head = subject.request;
                 let counts = &rule.unit.shared.counts;
                 counts.failed(stage, &failure, began.elapsed());
-                failed(rule.parts(), stage, &failure, &self.facts.id).map(|()| None)
+                failed(rule.parts(), stage, &failure, self.about()).map(|()| None)
             }
         }
     }
@@ -124,7 +132,7 @@ impl Passage {
             }
             Err(failure) => {
                 counts.failed(begun.stage, &failure, took);
-                failed(begun.rule.parts(), begun.stage, &failure, &self.facts.id)?;
+                failed(begun.rule.parts(), begun.stage, &failure, self.about())?;
                 if let Some(kept) = begun.kept.take() {
                     *head = kept;
                 }
@@ -154,13 +162,14 @@ fn failed(
     (unit, on_failure): (&Unit, &OnFailure),
     stage: Stage,
     failure: &PolicyFailure,
-    request_id: &str,
+    (facts, notebook): About<'_>,
 ) -> Result<(), Failure> {
     if unit.shared.may_log(Instant::now()) {
         tracing::warn!(
             policy = %unit.name,
             %stage,
-            request_id,
+            route = notebook.route().as_deref(),
+            request_id = facts.id,
             cause = failure.cause(),
             "the policy failed: {failure}"
         );

@@ -153,6 +153,8 @@ impl Way<'_> {
                 .ok_or(Failure::NoSuchRoute)?,
             None => choose(self.view, head, &hint.tags)?.clone(),
         };
+        let route = bound.route().common.name.shared();
+        self.passage.notebook.goes_by(route.clone());
         self.bound = Some(bound.clone());
         Ok(bound)
     }
@@ -320,7 +322,7 @@ impl Upstreams<'_> {
         for rule in rules(of, Stage::PreUpstream) {
             let held = match rule.body {
                 BodyAccess::Buffered { max } => Some(self.collect(body, head, max).await?),
-                BodyAccess::None | BodyAccess::Streamed => None,
+                _ => None,
             };
             let kept = held.clone();
             let Some(mut begun) = self.passage.begin(rule, Stage::PreUpstream, head).await? else {
@@ -354,7 +356,7 @@ impl Upstreams<'_> {
                 let transform = begun.call.into_transform(Stage::PreUpstream);
                 if !none {
                     set_length(&mut head.headers, None);
-                    body::transform(body, transform, rule, &self.fault, &self.passage.facts.id);
+                    body::transform(body, transform, rule, &self.fault, self.passage.about());
                 } else {
                     rule.unit.shared.counts.succeeded();
                 }

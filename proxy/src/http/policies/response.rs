@@ -173,7 +173,7 @@ impl Passage {
                 Err(Short::TooLarge(begun)) => {
                     let failure = fleetway_policy_runtime::Failure::Body;
                     rule.unit.shared.counts.broke(&failure);
-                    failed(rule.parts(), Stage::PostResponse, &failure, &self.facts.id)?;
+                    failed(rule.parts(), Stage::PostResponse, &failure, self.about())?;
                     let read = Held::new(begun, ToClient::nobody());
                     let body = Policed::of(Source::Read(read, Some(body)));
                     return Ok(Response::from_parts(parts, body));
@@ -225,7 +225,7 @@ impl Passage {
                     rule,
                     Stage::PostResponse,
                     Fault::default(),
-                    &self.facts.id,
+                    self.about(),
                 );
                 body = Policed::of(Source::Through(through, body));
             } else {

@@ -110,7 +110,6 @@ async fn a_policy_that_fails_midway_cuts_the_body_and_nobody_takes_it_for_whole(
     ] {
         let policy = json!({
             "kind": "Policy", "name": name, "component": fleet.hostile, "config": config,
-            "body": "STREAMED",
         });
         let mut route = documents::forward(name, &format!("/{name}"), "measuring");
         route["policies"] = at(name, &BOTH);

@@ -212,3 +212,35 @@ async fn a_body_without_end_leaves_others_their_turn() {
         readers.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_tell_the_policy_the_request_and_once_there_is_one_the_route() {
+    let fleet = Fleet::start().await;
+    let (on_listener, on_route) = (fleet.told_by_fields("l"), fleet.told_by_fields("r"));
+    let others = [on_listener, on_route];
+    let url = fleet.commit(at("l", &ALL), at("r", &ALL), &others).await;
+    let log = json!([{"log": {"level": "warn", "message": "said\nso"}}]);
+    let trap = json!([{"trap": {}}]);
+    for (field, policy, route) in [
+        ("x-l-route", "l", None),
+        ("x-r-route", "r", Some("all")),
+        ("x-l-upstream", "l", Some("all")),
+        ("x-r-response", "r", Some("all")),
+    ] {
+        for (actions, said) in [
+            (&log, "said\\nso"),
+            (&trap, "the policy failed: it trapped"),
+        ] {
+            let id = format!("{field}-{}", said.len());
+            let fields = [(field, actions.clone()), ("x-request-id", json!(id))];
+            get(&url, &fields).await;
+            let (policy, id) = (format!("policy={policy}"), format!("request_id=\"{id}\""));
+            let line = fleet.line(&[said, &policy, &id]).await;
+            let told = route.map(|route| format!("route=\"{route}\""));
+            match told {
+                Some(told) => assert!(line.contains(&told), "{line}"),
+                None => assert!(!line.contains("route="), "{line}"),
+            }
+        }
+    }
+}

@@ -3,6 +3,7 @@
 mod bodies;
 mod context;
 mod failures;
+mod languages;
 mod order;
 mod outbound;
 mod retries;
@@ -13,7 +14,9 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::support::{Proxy, Server, Upstream, documents};
+use tempfile::TempDir;
+
+use crate::support::{Proxy, Server, Surroundings, Upstream, documents, eventually};
 
 /// The bytes of a component in `testdata/policies`.
 fn component(name: &str) -> Vec<u8> {
@@ -29,6 +32,7 @@ struct Fleet {
     /// The digests of the components.
     probe: String,
     hostile: String,
+    logs: TempDir,
 }
 
 /// An answer: its status, its fields and its body.
@@ -83,7 +87,14 @@ impl Fleet {
             assert_eq!(status, 201, "{answer:#}");
             digests.push(answer["name"].as_str().expect("a name").to_owned());
         }
-        let proxy = Proxy::of(&server, "p1", "blue").await;
+        let logs = TempDir::new().expect("a folder");
+        let surroundings = Surroundings {
+            log: Some(logs.path().join("proxy")),
+            ..Surroundings::default()
+        };
+        let xds = format!("http://{}", server.xds);
+        let flags = ["--xds", &xds, "--node-id", "p1", "--fleet", "blue"];
+        let proxy = Proxy::start_in(surroundings, &flags).await;
         let [probe, hostile] = digests.try_into().expect("two");
         Self {
             server,
@@ -91,14 +102,26 @@ impl Fleet {
             echo,
             probe,
             hostile,
+            logs,
         }
+    }
+
+    /// Waits for a line of the proxy's log that has all of this.
+    async fn line(&self, all: &[&str]) -> String {
+        eventually(&format!("{all:?} in the log"), async || {
+            let log = fs::read_to_string(self.logs.path().join("proxy")).ok()?;
+            let has = |line: &&str| all.iter().all(|part| line.contains(part));
+            log.lines().find(has).map(str::to_owned)
+        })
+        .await
     }
 
     /// A policy that does at each stage what a field of the request says.
     fn told_by_fields(&self, name: &str) -> Value {
         let from = |stage: &str| json!([{"from_header": {"name": format!("x-{name}-{stage}")}}]);
         json!({
-            "kind": "Policy", "name": name, "component": self.probe, "limits": {"timeout": "5s"},
+            "kind": "Policy", "name": name, "component": self.probe, "body": "NONE",
+            "limits": {"timeout": "5s"},
             "config": {
                 "pre_route": from("route"),
                 "pre_upstream": from("upstream"),
@@ -110,7 +133,7 @@ impl Fleet {
     /// A policy that does what its configuration says.
     fn policy(&self, name: &str, config: Value) -> Value {
         json!({
-            "kind": "Policy", "name": name, "component": self.probe, "config": config,
+            "kind": "Policy", "name": name, "component": self.probe, "config": config, "body": "NONE",
             "limits": {"timeout": "5s"},
         })
     }

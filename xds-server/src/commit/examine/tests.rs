@@ -32,6 +32,7 @@ impl Examine for Strict {
     fn config(
         &self,
         _: &Component,
+        _: &Name,
         limits: PolicyLimits,
         config: &str,
     ) -> Result<Vec<ConfigFault>, String> {

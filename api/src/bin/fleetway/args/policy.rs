@@ -76,7 +76,8 @@ pub(crate) struct Test {
     /// Only this stage.
     #[arg(long, value_name = "STAGE", ignore_case = true)]
     pub(crate) stage: Option<StageName>,
-    /// Body mode STREAMED in place of BUFFERED: bodies pass the policy piece by piece.
+    /// Body mode STREAMED, bodies pass the policy piece by piece, which is the default for a component
+    /// that passes them so; else the default is BUFFERED.
     #[arg(long)]
     pub(crate) stream: bool,
     /// How many bytes a piece has.
@@ -84,12 +85,15 @@ pub(crate) struct Test {
         long,
         value_name = "BYTES",
         default_value_t = 16_384,
-        requires = "stream"
+        conflicts_with_all = ["buffer", "no_body", "max_body"]
     )]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     pub(crate) piece: u32,
-    /// Body mode NONE: bodies pass the policy by.
+    /// Body mode BUFFERED: bodies are given as a whole.
     #[arg(long, conflicts_with = "stream")]
+    pub(crate) buffer: bool,
+    /// Body mode NONE: bodies pass the policy by.
+    #[arg(long, conflicts_with_all = ["stream", "buffer"])]
     pub(crate) no_body: bool,
     #[command(flatten)]
     pub(crate) place: Place,
@@ -131,7 +135,7 @@ pub(crate) struct Bounds {
     /// `limits.fuel` [default: no limit].
     #[arg(long, value_name = "NUMBER")]
     pub(crate) limit_fuel: Option<u64>,
-    /// `max_body`, in bytes [default: 1 MiB].
+    /// `max_body` in bytes, with body mode BUFFERED [default: 1 MiB].
     #[arg(long, value_name = "BYTES", conflicts_with_all = ["stream", "no_body"])]
     pub(crate) max_body: Option<u32>,
 }

@@ -66,7 +66,7 @@ pub async fn what_is_wrong_is_pointed_at(probe: &Probe) {
     ];
     assert!(probe.0.description().validates);
     for (config, path) in cases {
-        let tried = probe.0.try_out(&config.to_string(), PATIENT).await;
+        let tried = probe.0.try_out("p", &config.to_string(), PATIENT).await;
         let faults = tried.expect("it starts");
         let paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
         assert_eq!(paths, Vec::from_iter(path), "{config}: {faults:?}");
@@ -75,7 +75,10 @@ pub async fn what_is_wrong_is_pointed_at(probe: &Probe) {
             "{faults:?}"
         );
     }
-    let faults = probe.0.try_out(r#"{"refuse":"not today"}"#, PATIENT).await;
+    let faults = probe
+        .0
+        .try_out("p", r#"{"refuse":"not today"}"#, PATIENT)
+        .await;
     assert_eq!(faults.unwrap()[0].message, "not today");
 }
 

@@ -178,7 +178,7 @@ async fn each_is_what_it_says() {
         cases.push((sample.config, vec![]));
         cases.push((json!([]), vec![""]));
         for (config, paths) in cases {
-            let tried = program.try_out(&config.to_string(), PATIENT).await;
+            let tried = program.try_out("p", &config.to_string(), PATIENT).await;
             let faults = tried.expect(name);
             let found: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
             assert_eq!(found, paths, "{name}: {config}: {faults:?}");

@@ -1,23 +1,28 @@
 //! What each sample is there for.
 
-use std::sync::Arc;
+use std::{fs, sync::Arc};
 
 use aws_lc_rs::hmac;
 use base64::prelude::{BASE64_STANDARD, Engine};
-use fleetway_policy_runtime::{Decision, Feed, Hint, Stage, Unit};
+use fleetway_policy_runtime::{Decision, Feed, Hint, Program, Stage, Unit};
 use http::{Request, Response, StatusCode, request};
+use serde_json::Value;
 
 use super::{KEY, in_rust};
 use crate::{
     conformance::stage::{Became, Given, pass, run},
-    support::{PATIENT, program, unit_with},
+    support::{PATIENT, committed, program, runtime, unit_with},
 };
 
 /// A sample with its configuration, under its own name.
 async fn unit(name: &str) -> Arc<Unit> {
-    let sample = in_rust().into_iter().find(|sample| sample.name == name);
     let program = program(name).await.unwrap();
-    unit_with(program, name, &sample.unwrap().config, PATIENT)
+    unit_with(program, name, &configuration(name), PATIENT)
+}
+
+fn configuration(name: &str) -> Value {
+    let sample = in_rust().into_iter().find(|sample| sample.name == name);
+    sample.unwrap().config
 }
 
 async fn pre_route(unit: &Arc<Unit>, request: request::Builder) -> Became {
@@ -96,7 +101,23 @@ async fn geo_route_tags_requests_by_their_network() {
 
 #[tokio::test]
 async fn coraza_lite_refuses_what_scores_too_much() {
-    let unit = unit("coraza-lite").await;
+    refuses_what_scores_too_much(unit("coraza-lite").await).await;
+}
+
+/// As rustup's target wasm32-wasip2 makes it: it asks for randomness of a WASI later than 0.2.0.
+#[tokio::test]
+async fn what_is_built_for_wasi_works_as_well() {
+    let wasm = fs::read(committed().join("wasip2/coraza-lite.wasm")).expect("a component");
+    let program = Program::compile(runtime(), &wasm).expect("a policy");
+    let imports = &program.description().imports;
+    let random = "wasi:random/random@0.2.6".to_owned();
+    assert!(imports.contains(&random), "{imports:?}");
+    let config = configuration("coraza-lite");
+    let unit = unit_with(program, "coraza-lite", &config, PATIENT);
+    refuses_what_scores_too_much(unit).await;
+}
+
+async fn refuses_what_scores_too_much(unit: Arc<Unit>) {
     let became = pre_route(&unit, Request::get("/a?q=1%20Union%20%20select%202")).await;
     assert_eq!(answered(&became), Some(StatusCode::FORBIDDEN));
     assert_eq!(became.subject.notebook.annotations()[0].value, "sqli-1");

@@ -31,7 +31,7 @@ pub(super) async fn run(args: &Inspect, output: &mut Output) -> anyhow::Result<(
     let wasm = read(path)?;
     let program = compile(path, &wasm, false)?;
     // That it can be instantiated, and that its exports are of their types, is only seen now.
-    let tried = program.try_out("{}", Limits::default()).await;
+    let tried = program.try_out("inspect", "{}", Limits::default()).await;
     tried.map_err(|error| refused(path, &error))?;
     let facts = Facts::of(program.description(), &wasm);
     if !output.is_table() {

@@ -62,9 +62,7 @@ pub(super) async fn run(client: &Client, args: &Push, output: &mut Output) -> an
         };
     };
 
-    let streams = component.pointer("/facts/streams");
-    let streams = streams.is_some_and(|streams| !streams.as_array().is_none_or(Vec::is_empty));
-    let changed = change(client, &id, digest, (config, streams), args).await;
+    let changed = change(client, &id, digest, config, args).await;
     let (wanted, response) =
         changed.with_context(|| format!("the component is there, but {id} does not run it"))?;
     if output.is_table() {
@@ -107,13 +105,12 @@ fn report(
     Ok(())
 }
 
-/// Has the policy run the component, if nobody else changes it meanwhile. A new policy meets bodies as
-/// they come where the component `streams` them: it would let them pass by otherwise.
+/// Has the policy run the component, if nobody else changes it meanwhile.
 async fn change(
     client: &Client,
     id: &Id,
     digest: &str,
-    (config, streams): (Option<Value>, bool),
+    config: Option<Value>,
     args: &Push,
 ) -> anyhow::Result<(Value, TransactionResponse)> {
     let (mut policy, version) = match client.get(id).await {
@@ -125,11 +122,7 @@ async fn change(
         }
         Err(error) if error.code() == Some(Code::NotFound) => {
             let (kind, name) = (Kind::Policy.as_str(), id.name.as_str());
-            let new = match streams {
-                true => json!({"kind": kind, "name": name, "body": "STREAMED"}),
-                false => json!({"kind": kind, "name": name}),
-            };
-            (new, "0".to_owned())
+            (json!({"kind": kind, "name": name}), "0".to_owned())
         }
         Err(error) => return Err(error.into()),
     };

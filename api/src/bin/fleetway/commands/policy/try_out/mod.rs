@@ -41,8 +41,8 @@ pub(super) async fn run(args: &Test, output: &mut Output) -> anyhow::Result<()> 
     };
     let path = &args.file;
     let wasm = read(path)?;
-    let policy = policy(args, &wasm)?;
-    let program = compile(path, &wasm, policy.limits.fuel.is_some())?;
+    let program = compile(path, &wasm, args.bounds.limit_fuel.is_some())?;
+    let policy = policy(args, &wasm, program.description().streams())?;
     let stages = chosen(args, program.description())?;
 
     let (lines, subscriber) = log::capture();
@@ -53,7 +53,8 @@ pub(super) async fn run(args: &Test, output: &mut Output) -> anyhow::Result<()> 
         fuel: policy.limits.fuel,
     };
     let config = policy.config.merged(None);
-    let tried = program.try_out(&config, limits).await;
+    let name = policy.common.name.as_str();
+    let tried = program.try_out(name, &config, limits).await;
     let faults = tried.map_err(|error| refused(path, &error))?;
     if !faults.is_empty() {
         let file = args.config.as_deref().unwrap_or(Path::new("config"));
@@ -65,7 +66,6 @@ pub(super) async fn run(args: &Test, output: &mut Output) -> anyhow::Result<()> 
     // What it wrote while it looked at the configuration is of no stage.
     lines.take();
 
-    let name = policy.common.name.as_str();
     let unit = Arc::new(Unit {
         name: name.into(),
         program,
@@ -107,14 +107,16 @@ fn read_message<H>(
 }
 
 /// The policy that the options stand for, checked as one that is pushed is.
-fn policy(args: &Test, wasm: &[u8]) -> anyhow::Result<Policy> {
+fn policy(args: &Test, wasm: &[u8], streams: bool) -> anyhow::Result<Policy> {
     let stem = args.file.file_stem().and_then(|name| name.to_str());
     let stem = stem.filter(|name| Name::new(name).is_ok());
     let name = args.place.name.as_deref().or(stem).unwrap_or("policy");
+    let buffered = args.buffer || args.bounds.max_body.is_some() || !streams;
     let mode = match (args.stream, args.no_body) {
         (true, _) => "STREAMED",
         (_, true) => "NONE",
-        _ => "BUFFERED",
+        _ if buffered => "BUFFERED",
+        _ => "STREAMED",
     };
     let bounds = &args.bounds;
     let limits = object([
@@ -219,6 +221,6 @@ fn subject(args: &Test, mut request: http::request::Parts) -> Box<Subject> {
 fn max_body(body: BodyAccess) -> Option<usize> {
     match body {
         BodyAccess::Buffered { max } => Some(usize::try_from(max).unwrap_or(usize::MAX)),
-        BodyAccess::None | BodyAccess::Streamed => None,
+        _ => None,
     }
 }

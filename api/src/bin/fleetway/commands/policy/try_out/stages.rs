@@ -177,7 +177,7 @@ impl Run<'_> {
         if self.body != BodyAccess::Streamed {
             if call.transforms(stage) {
                 passed.remark = Some(
-                    "the component passes bodies as they come, and was not given this one: --stream has it, as does `body: STREAMED` of a policy",
+                    "the component passes bodies as they come, and was not given this one: --stream has it",
                 );
             }
             return call.into_subject();
