@@ -1,14 +1,16 @@
 //! Telling HTTP/2 with prior knowledge from HTTP/1 by the first bytes.
 
 use std::{
+    future::poll_fn,
     io,
+    mem::MaybeUninit,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 
@@ -16,6 +18,9 @@ use crate::relay::Side;
 
 /// What a client that speaks HTTP/2 sends first (RFC 9113 section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How much is read at once: most first requests as a whole.
+const READ: usize = 2048;
 
 /// What a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +34,9 @@ pub(super) enum Protocol {
 pub(super) async fn detect<I: AsyncRead + Unpin>(
     mut io: I,
 ) -> io::Result<Option<(Protocol, Rewound<I>)>> {
-    let mut read = BytesMut::with_capacity(PREFACE.len());
+    let mut read = BytesMut::new();
     let protocol = loop {
-        let some = io.read_buf(&mut read).await?;
+        let some = read_some(&mut io, &mut read).await?;
         if some == 0 && read.is_empty() {
             return Ok(None);
         }
@@ -50,6 +55,18 @@ pub(super) async fn detect<I: AsyncRead + Unpin>(
             io,
         },
     )))
+}
+
+/// Reads what there is. While nothing has come no room is taken for it.
+async fn read_some<I: AsyncRead + Unpin>(io: &mut I, read: &mut BytesMut) -> io::Result<usize> {
+    poll_fn(|cx| {
+        let mut room = [MaybeUninit::uninit(); READ];
+        let mut room = ReadBuf::uninit(&mut room);
+        ready!(Pin::new(&mut *io).poll_read(cx, &mut room))?;
+        read.extend_from_slice(room.filled());
+        Poll::Ready(Ok(room.filled().len()))
+    })
+    .await
 }
 
 /// A stream whose first bytes were read before.
@@ -91,6 +108,10 @@ impl<I: AsyncRead + Unpin> AsyncRead for Rewound<I> {
         let some = self.before.len().min(buffer.remaining());
         buffer.put_slice(self.before.get(..some).unwrap_or_default());
         self.before.advance(some);
+        if self.before.is_empty() {
+            // Not kept for as long as the connection lasts.
+            self.before = Bytes::new();
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -127,7 +148,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Rewound<I> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 

@@ -114,6 +114,7 @@ async fn http1<W: Side + 'static>(
         head_timeout: limits.header_timeout,
         idle_timeout: settings.idle_timeout,
         max_requests: limits.requests_per_connection,
+        close_notify: connection.tls.is_some(),
         ..ServerConfig::default()
     };
     let overdue = Overdue::default();

@@ -108,7 +108,6 @@ async fn stages(
     shard: &ListenerShard,
     place: &mut Place,
 ) -> Result<(), BoxError> {
-    stream.set_nodelay(true)?;
     let mut client = None;
     let header = entrance.view(&local).listener.proxy_protocol.clone();
     if let Some(settings) = header {

@@ -17,7 +17,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 /// The size of a fresh read buffer, and of the first read.
 const READ_INITIAL: usize = 16 * 1024;
 /// The largest read; reads grow towards it while they come back full.
-const READ_MAX: usize = 256 * 1024;
+const READ_MAX: usize = 512 * 1024;
+/// What a read is larger by than what is known to come: one that comes back full is followed by one in
+/// vain.
+const READ_SLACK: usize = 1024;
+/// The largest read buffer that is kept for the next connection. They wait for their first bytes with a
+/// connection each: the smaller, the more of them are in the processor's caches.
+const READ_KEEP: usize = 2 * READ_INITIAL;
 /// A body frame up to this size is copied behind what is queued; a larger one is queued as it is.
 const COPY_MAX: usize = 4 * 1024;
 /// What a write buffer starts with.
@@ -67,10 +73,13 @@ impl ReadBuffer {
         io: &mut I,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        if self.bytes.capacity() == 0 && self.next == READ_INITIAL {
-            self.bytes = take_read_buffer();
-        } else if self.bytes.capacity() - self.bytes.len() < self.next / 4 {
-            self.bytes.reserve(self.next);
+        if self.bytes.capacity() - self.bytes.len() < self.next / 4 {
+            if !self.bytes.is_empty() {
+                self.bytes.reserve(self.next);
+            } else if !self.bytes.try_reclaim(self.next) {
+                // Nothing is in it to be carried over.
+                self.bytes = take_read_buffer(self.next);
+            }
         }
         let spare = self.bytes.capacity() - self.bytes.len();
         let read = ready!(pin!(io.read_buf(&mut self.bytes)).poll(cx))?;
@@ -84,19 +93,18 @@ impl ReadBuffer {
     /// Makes the next read large enough for so many bytes that are known to come, up to the largest
     /// read: a body then takes few calls, not one for each doubling.
     pub(super) fn expect(&mut self, bytes: u64) {
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        self.next = self.next.max(bytes.min(READ_MAX));
+        self.next = self.next.max(with_slack(bytes));
     }
 
     /// Gives the memory back to the thread's pool; to be called when the connection idles.
     pub(crate) fn release(&mut self) {
-        if !self.bytes.is_empty() || self.bytes.capacity() == 0 {
+        if !self.bytes.is_empty() {
             return;
         }
         self.next = READ_INITIAL;
         let mut bytes = std::mem::take(&mut self.bytes);
         // False while slices of it are still in use: then the last of them frees the memory.
-        if bytes.try_reclaim(READ_INITIAL) {
+        if bytes.try_reclaim(READ_INITIAL) && bytes.capacity() <= READ_KEEP {
             READ_POOL.with_borrow_mut(|pool| {
                 if pool.len() < POOLED {
                     pool.push(bytes);
@@ -113,10 +121,20 @@ impl Drop for ReadBuffer {
     }
 }
 
-fn take_read_buffer() -> BytesMut {
+/// So many bytes and some more, as far as a read goes.
+fn with_slack(bytes: u64) -> usize {
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    bytes.saturating_add(READ_SLACK).min(READ_MAX)
+}
+
+/// An empty buffer with room for `size`, of the thread's pool if the one at hand there has it.
+fn take_read_buffer(size: usize) -> BytesMut {
     READ_POOL
-        .with_borrow_mut(Vec::pop)
-        .unwrap_or_else(|| BytesMut::with_capacity(READ_INITIAL))
+        .with_borrow_mut(|pool| match pool.last() {
+            Some(last) if last.capacity() >= size => pool.pop(),
+            _ => None,
+        })
+        .unwrap_or_else(|| BytesMut::with_capacity(size))
 }
 
 /// An empty map for the fields of a head, with memory from the thread's pool if there is any.

@@ -12,6 +12,7 @@ mod upload;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub use body::ResponseBody;
 
@@ -198,9 +199,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
     pub fn poll_unusable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let wire = &mut *self.wire;
         if wire.read.bytes.is_empty() {
-            let polled = wire.read.poll_read(&mut wire.io, cx);
-            wire.read.release();
-            ready!(polled).ok();
+            // Whatever comes, an end, a fault or a byte, is not what an idle connection is to have.
+            let mut byte = [0];
+            let mut byte = ReadBuf::new(&mut byte);
+            ready!(Pin::new(&mut wire.io).poll_read(cx, &mut byte)).ok();
+            wire.read.bytes.extend_from_slice(byte.filled());
         }
         Poll::Ready(())
     }

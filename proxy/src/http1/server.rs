@@ -68,6 +68,9 @@ pub struct ServerConfig {
     /// Whether a client that ended its side behind its request still gets the response. If not,
     /// it is taken to be gone, as nginx does.
     pub half_close: bool,
+    /// Whether the end of the connection is told by more than closing it, as over TLS. If not, a
+    /// connection that is not read on is not shut down before it is closed.
+    pub close_notify: bool,
 }
 
 impl Default for ServerConfig {
@@ -83,6 +86,7 @@ impl Default for ServerConfig {
             max_requests: None,
             max_unread_body: 64 * 1024,
             half_close: false,
+            close_notify: true,
         }
     }
 }
@@ -545,6 +549,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
     /// to read, reads on until the client ends its side too: closing with bytes unread would reset
     /// the connection and might take the response with it (RFC 9112 section 9.6).
     async fn close(&mut self, answered: bool) -> Result<(), ConnectionError> {
+        let lingers = {
+            let state = self.shared.state.borrow();
+            let unread = state.failed || !state.decoder.is_done() || !state.read.bytes.is_empty();
+            answered && unread && !state.eof
+        };
+        if !lingers && !self.config.close_notify {
+            return Ok(());
+        }
         let deadline = Instant::now() + self.config.linger_timeout;
         let mut shut = false;
         poll_fn(|cx| {
@@ -557,9 +569,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
                         return poll_deadline(self.timer.as_mut(), cx, deadline).map(Ok);
                     }
                 }
-                let unread =
-                    state.failed || !state.decoder.is_done() || !state.read.bytes.is_empty();
-                if state.eof || !answered || !unread {
+                if !lingers {
                     return Poll::Ready(Ok(()));
                 }
             }

@@ -4,6 +4,7 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use fleetway_api::Name;
+use socket2::SockRef;
 
 /// A listening socket that was passed on.
 #[derive(Debug, Clone)]
@@ -50,6 +51,7 @@ pub(super) fn spread(
     let all = inherited.iter().cycle().take(workers.max(inherited.len()));
     let sockets = all.map(|inherited| {
         inherited.socket.set_nonblocking(true)?;
+        SockRef::from(&inherited.socket).set_tcp_nodelay(true)?;
         inherited.socket.try_clone()
     });
     Ok(Some((first.address, sockets.collect::<io::Result<_>>()?)))

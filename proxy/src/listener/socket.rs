@@ -46,6 +46,8 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
+    // What is accepted has it from here.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
@@ -64,6 +66,16 @@ mod tests {
                 .iter()
                 .all(|socket| socket.local_addr().unwrap() == address)
         );
+    }
+
+    #[test]
+    fn what_is_accepted_sends_at_once() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (address, sockets) = bind(any, 1, false).unwrap();
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        sockets[0].set_nonblocking(false).unwrap();
+        let (accepted, _) = sockets[0].accept().unwrap();
+        assert!(accepted.nodelay().unwrap());
     }
 
     #[test]
