@@ -99,8 +99,10 @@ async fn the_tour_of_the_readme_does_what_it_says() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let secure = free.local_addr().expect("an address").port().to_string();
     drop(free);
+    let samples = root.join("testdata/policies");
     let places = [
         ("8443", secure),
+        ("$SAMPLES", samples.display().to_string()),
         ("127.0.0.1:7080", server.rest.to_string()),
         ("127.0.0.1:9901", blue.admin.to_string()),
         (
