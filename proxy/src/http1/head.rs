@@ -127,10 +127,15 @@ fn offsets(whole: &[u8], part: &[u8]) -> (usize, usize) {
 }
 
 /// Notes where the fields stand and that each line before them, and the head itself, ends in
-/// CRLF: `httparse` takes a bare LF too.
-fn locate_fields(head: &[u8], fields: &[httparse::Header<'_>]) -> Result<FieldsAt, HeadError> {
+/// CRLF: `httparse` takes a bare LF too. They are put into `located`, which is empty: it is large to be
+/// handed over.
+fn locate_fields(
+    head: &[u8],
+    fields: &[httparse::Header<'_>],
+    located: &mut FieldsAt,
+) -> Result<(), HeadError> {
     const BARE_LF: HeadError = HeadError::Malformed("a line does not end in CRLF");
-    let mut located = FieldsAt::with_capacity(fields.len());
+    located.reserve(fields.len());
     for field in fields {
         let name = offsets(head, field.name.as_bytes());
         let line_end = name
@@ -154,7 +159,7 @@ fn locate_fields(head: &[u8], fields: &[httparse::Header<'_>]) -> Result<FieldsA
     if !head.ends_with(end) {
         return Err(BARE_LF);
     }
-    Ok(located)
+    Ok(())
 }
 
 /// What the framing fields of a head say, gathered field by field.
@@ -313,7 +318,9 @@ pub(super) fn parse_trailers(
         Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
         Err(_) => return Err(HeadError::Malformed("invalid trailer field")),
     };
-    locate_fields(buffer.get(..length).unwrap_or_default(), fields)?;
+    let mut located = FieldsAt::new();
+    let head = buffer.get(..length).unwrap_or_default();
+    locate_fields(head, fields, &mut located)?;
     let mut trailers = HeaderMap::with_capacity(fields.len());
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes())

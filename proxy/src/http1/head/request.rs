@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use crate::http1::buffer::take_map;
 
 use super::{
-    Codings, FieldScan, Framing, HeadError, HeadLimits, MAX_FIELDS, METHOD_ROOM, field_slots,
-    locate_fields, offsets,
+    Codings, FieldScan, FieldsAt, Framing, HeadError, HeadLimits, MAX_FIELDS, METHOD_ROOM,
+    field_slots, locate_fields, offsets,
 };
 
 /// A request head.
@@ -69,7 +69,9 @@ pub(in crate::http1) fn parse_request(
     if length > limits.max_bytes {
         return Err(HeadError::TooLarge);
     }
-    let fields = locate_fields(buffer.get(..length).unwrap_or_default(), request.headers)?;
+    let mut fields = FieldsAt::new();
+    let head = buffer.get(..length).unwrap_or_default();
+    locate_fields(head, request.headers, &mut fields)?;
     let method = Method::from_bytes(method.as_bytes())
         .map_err(|_| HeadError::Malformed("invalid method"))?;
     let target = offsets(buffer, target.as_bytes());

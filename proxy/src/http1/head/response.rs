@@ -7,7 +7,8 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use crate::http1::buffer::take_map;
 
 use super::{
-    Codings, FieldScan, Framing, HeadError, HeadLimits, MAX_FIELDS, field_slots, locate_fields,
+    Codings, FieldScan, FieldsAt, Framing, HeadError, HeadLimits, MAX_FIELDS, field_slots,
+    locate_fields,
 };
 
 /// A response head.
@@ -75,7 +76,9 @@ pub(in crate::http1) fn parse_response(
     };
     let status =
         StatusCode::from_u16(code).map_err(|_| HeadError::Malformed("invalid status code"))?;
-    let fields = locate_fields(buffer.get(..length).unwrap_or_default(), response.headers)?;
+    let mut fields = FieldsAt::new();
+    let head = buffer.get(..length).unwrap_or_default();
+    locate_fields(head, response.headers, &mut fields)?;
     let version = if minor == 0 {
         Version::HTTP_10
     } else {
