@@ -83,6 +83,8 @@ mod tests {
         for (workers, expected) in [(1, 3), (3, 3), (5, 5)] {
             let (_, sockets) = spread(&three, workers).unwrap().unwrap();
             assert_eq!(sockets.len(), expected);
+            let at_once = |socket| SockRef::from(socket).tcp_nodelay().unwrap();
+            assert!(sockets.iter().all(at_once));
         }
         assert!(spread(&[], 2).unwrap().is_none());
     }

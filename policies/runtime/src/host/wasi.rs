@@ -9,7 +9,7 @@ use std::{
 use wasmtime::component::Linker;
 
 use super::config::{monotonic, random_bytes, random_number};
-use crate::state::State;
+use crate::{describe::is_wasi, state::State};
 
 /// Nanoseconds.
 const RESOLUTION: u32 = 1000;
@@ -20,14 +20,11 @@ pub(crate) fn add_to_linker(
     linker: &mut Linker<State>,
     imports: &[String],
 ) -> wasmtime::Result<()> {
-    let versions: BTreeSet<&str> = imports
-        .iter()
-        .filter(|name| name.starts_with("wasi:"))
-        .filter_map(|name| Some(name.rsplit_once('@')?.1))
-        .filter(|version| {
-            let patch = version.strip_prefix("0.2.");
-            patch.is_some_and(|patch| patch.parse::<u32>().is_ok())
-        })
+    let of_wasi = imports.iter().filter(|import| is_wasi(import));
+    let versions: BTreeSet<&str> = of_wasi
+        .filter_map(|import| Some(import.rsplit_once('@')?.1))
+        // Not those before its release, which are others.
+        .filter(|version| version.starts_with("0.2.") && !version.contains('-'))
         .collect();
     for version in versions {
         add_version(linker, version)?;

@@ -10,7 +10,10 @@ mod retries;
 mod routing;
 mod swap;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value, json};
 
@@ -18,10 +21,15 @@ use tempfile::TempDir;
 
 use crate::support::{Proxy, Server, Surroundings, Upstream, documents, eventually};
 
-/// The bytes of a component in `testdata/policies`.
-fn component(name: &str) -> Vec<u8> {
+/// Where a component is in `testdata/policies`.
+fn path(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/policies");
-    fs::read(root.join(format!("{name}.wasm"))).expect("a component")
+    root.join(format!("{name}.wasm"))
+}
+
+/// The bytes of a component there.
+fn component(name: &str) -> Vec<u8> {
+    fs::read(path(name)).expect("a component")
 }
 
 /// A server with components, a proxy, and an upstream that says what it was sent.

@@ -423,3 +423,67 @@ async fn a_client_that_sends_without_a_pause_is_read_on_for_the_time_to_linger_o
     assert!(served.is_err());
     assert!(reads.get() > 1 && reads.get() < Endless::MOST);
 }
+
+/// A client that sends this, waits, and notes whether its connection was shut down before its end.
+struct Waiting {
+    first: &'static [u8],
+    shut: Rc<Cell<bool>>,
+}
+
+impl AsyncRead for Waiting {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.first.is_empty() && !self.shut.get() {
+            return Poll::Pending;
+        }
+        // Once it is told of the end, it ends its side too.
+        buffer.put_slice(std::mem::take(&mut self.first));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Waiting {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shut.set(true);
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_shut_down_where_that_says_more_than_closing_it() {
+    const LAST: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    for (first, close_notify, expected) in [
+        (LAST, true, true),
+        (LAST, false, false),
+        // What it still sends is read, so that the answer is not lost.
+        (b"no request\r\n\r\n", false, true),
+    ] {
+        let shut = Rc::<Cell<bool>>::default();
+        let client = Waiting {
+            first,
+            shut: shut.clone(),
+        };
+        let config = ServerConfig {
+            close_notify,
+            ..ServerConfig::default()
+        };
+        let served = serve(client, &config, Drain::new().watch(), echo).await;
+        assert_eq!(served.is_ok(), first == LAST);
+        assert_eq!(shut.get(), expected);
+    }
+}

@@ -121,8 +121,8 @@ async fn change(
             (policy, version)
         }
         Err(error) if error.code() == Some(Code::NotFound) => {
-            let (kind, name) = (Kind::Policy.as_str(), id.name.as_str());
-            (json!({"kind": kind, "name": name}), "0".to_owned())
+            let new = json!({"kind": Kind::Policy.as_str(), "name": id.name.as_str()});
+            (new, "0".to_owned())
         }
         Err(error) => return Err(error.into()),
     };
