@@ -6,6 +6,7 @@ use std::{
 };
 
 use fleetway_api::HttpListener;
+use futures_util::FutureExt as _;
 use http::Request;
 use hyper::{body::Incoming, rt::Executor, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -119,12 +120,9 @@ async fn http1<W: Side + 'static>(
     };
     let overdue = Overdue::default();
     let service = |request: Request<http1::RequestBody>| {
-        let (connection, overdue) = (connection.clone(), overdue.clone());
-        async move {
-            let response = exchange(&connection, request.map(Downstream::Http1)).await;
-            response.body().watched_by(&overdue);
-            response
-        }
+        let overdue = overdue.clone();
+        let answered = exchange(connection.clone(), request.map(Downstream::Http1));
+        answered.inspect(move |response| response.body().watched_by(&overdue))
     };
     // A response cut short must not look like a whole one.
     let abort = |io: &mut Rewound<W>| io.reset();
@@ -163,8 +161,8 @@ async fn http2<W: Side + 'static>(
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (connection, open) = (connection.clone(), counted.open());
         let tunnel = tunnels::asked(&mut request, &connection).map(|asked| (asked, open.again()));
-        async move {
-            let response = exchange(&connection, request.map(Downstream::Http2)).await;
+        let answered = exchange(connection.clone(), request.map(Downstream::Http2));
+        answered.map(move |response| {
             // Set wherever hyper runs what we gave it.
             let allowed = STREAM.try_with(|stream| watch(&stream.overdue, response.body(), unread));
             let response = match tunnel {
@@ -179,7 +177,7 @@ async fn http2<W: Side + 'static>(
                 _open: open,
                 _allowed: allowed.ok().flatten(),
             }))
-        }
+        })
     });
     let mut serving = pin!(
         hyper::server::conn::http2::Builder::new(OnThisWorker)

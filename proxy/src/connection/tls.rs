@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use fleetway_api::Name;
+use rustls::ProtocolVersion;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -13,14 +14,14 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::detect::Protocol;
 use crate::{
     telemetry::TlsShard,
-    tls::{HandshakeError, Terminate, TlsFacts, noting_refused},
+    tls::{Corked, HandshakeError, Terminate, TlsFacts, noting_refused},
 };
 
 /// A connection whose handshake is over.
 #[derive(Debug)]
 pub(super) struct Secured {
     /// Boxed: it is large, and goes through many hands.
-    pub(super) stream: Box<TlsStream<TcpStream>>,
+    pub(super) stream: Box<TlsStream<Corked>>,
     /// What both agreed to speak on it.
     pub(super) agreed: Option<Protocol>,
     pub(super) facts: Box<TlsFacts>,
@@ -62,7 +63,7 @@ pub(super) async fn handshake(
 /// Ends a connection on which an alert was sent, so that the client gets to read it: what it had
 /// sent and nobody read would make of the end a reset, which can overtake the alert (RFC 1122
 /// section 4.2.2.13).
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: Corked) {
     let reading = async {
         stream.shutdown().await?;
         let mut scrap = [0; 4096];
@@ -82,18 +83,30 @@ async fn linger(mut stream: TcpStream) {
 }
 
 /// A handshake that failed, with the connection where the client may still read on it.
-type Failed = (HandshakeError, Option<TcpStream>);
+type Failed = (HandshakeError, Option<Corked>);
 
 async fn attempt(stream: TcpStream, terminate: &Terminate) -> Result<Secured, Failed> {
-    let accepting = TlsAcceptor::from(Arc::clone(&terminate.config)).accept(stream);
-    let accepted = timeout(terminate.handshake_timeout, accepting.into_fallible()).await;
-    let stream = accepted
-        .map_err(|_| (HandshakeError::timeout(), None))?
-        .map_err(|(error, stream)| {
+    let acceptor = TlsAcceptor::from(Arc::clone(&terminate.config));
+    let accepting = async {
+        let accepting = acceptor.accept(Corked::new(stream)).into_fallible();
+        let mut stream = accepting.await.map_err(|(error, stream)| {
             // Only what is wrong with the TLS in it leaves a connection behind.
             let open = error.kind() == io::ErrorKind::InvalidData;
             (error.into(), open.then_some(stream))
         })?;
+        let (corked, session) = stream.get_mut();
+        match session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => corked.established(),
+            // The server has the last word, and the client waits for it (RFC 5246 section 7.3).
+            _ => corked
+                .uncork()
+                .await
+                .map_err(|error| (error.into(), None))?,
+        }
+        Ok(stream)
+    };
+    let accepted = timeout(terminate.handshake_timeout, accepting).await;
+    let stream = accepted.map_err(|_| (HandshakeError::timeout(), None))??;
     let session = stream.get_ref().1;
     let agreed = match session.alpn_protocol() {
         Some(b"h2") => Some(Protocol::Http2),

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use fleetway_policy_runtime::Retries;
-use http::{Request, Response, StatusCode, header, request::Parts};
+use http::{Response, StatusCode, header, request::Parts};
 
 use super::{Local, RequestBody, body::ToClient, forward::count_failure};
 use crate::{
@@ -27,31 +27,31 @@ pub(super) struct Again {
 }
 
 impl Again {
-    /// A request as it is sent; none where it can be sent only once.
-    pub(super) fn of(retries: Retries, head: &Parts, body: &RequestBody) -> Option<Self> {
+    /// A request as it is sent; none where it can be sent only once. Boxed: most are.
+    pub(super) fn of(retries: Retries, head: &Parts, body: &RequestBody) -> Option<Box<Self>> {
         if head.headers.contains_key(header::UPGRADE) {
             return None;
         }
-        Some(Self {
+        Some(Box::new(Self {
             retries,
             body: body.again()?,
             head: head.clone(),
-        })
+        }))
     }
 
     /// Sends the request, and again for as often as there is a reason: to the `next` endpoint,
     /// which `tried` is told of.
     pub(super) async fn send(
-        self,
+        self: Box<Self>,
         local: &Local,
         to: To<'_>,
         client: impl Fn() -> Addresses,
-        (request, interim): (Request<RequestBody>, ToClient),
+        (head, body, interim): (&mut Parts, RequestBody, ToClient),
         next: impl Fn() -> SocketAddr,
         mut tried: impl FnMut(SocketAddr),
     ) -> Sent {
         let shard = to.cluster.counters.shard(to.worker);
-        let mut sent = upstream::send(to, &client, request, interim.clone()).await;
+        let mut sent = upstream::send(to, &client, head, body, interim.clone()).await;
         for pause in pauses().take(self.retries.count.try_into().unwrap_or(usize::MAX)) {
             if !is_reason(&self.retries, &sent) {
                 break;
@@ -74,8 +74,8 @@ impl Again {
                 ..to
             };
             tried(to.endpoint);
-            let request = Request::from_parts(self.head.clone(), body);
-            sent = upstream::send(to, &client, request, interim.clone()).await;
+            head.clone_from(&self.head);
+            sent = upstream::send(to, &client, head, body, interim.clone()).await;
         }
         sent
     }

@@ -2,6 +2,7 @@
 
 use std::{
     cell::OnceCell,
+    future::Future,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     rc::Rc,
     sync::Arc,
@@ -9,7 +10,7 @@ use std::{
 
 use fleetway_api::{Action, DirectResponse, Redirect, Route};
 use fleetway_policy_runtime::Client;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, header, request::Parts};
 
 use super::{
     Downstream, Failure, Record, ResponseBody, connect, forward, grpc, headers,
@@ -80,40 +81,53 @@ impl Connection {
 }
 
 /// Takes a request and gives its response. Never fails: what goes wrong becomes a response.
-pub async fn exchange(
+///
+/// The head stays here to its end, and everything on the way borrows it: an `async fn` would hold
+/// it twice, and so would every other it is handed on to.
+pub fn exchange(
+    connection: Rc<Connection>,
+    request: Request<Downstream>,
+) -> impl Future<Output = Response<ResponseBody>> {
+    let (mut head, body) = request.into_parts();
+    async move { answer(&connection, &mut head, body).await }
+}
+
+async fn answer(
     connection: &Connection,
-    mut request: Request<Downstream>,
+    head: &mut Parts,
+    body: Downstream,
 ) -> Response<ResponseBody> {
     // One view for the whole request: what is swapped in meanwhile is the next request's.
     let view = connection.entrance.view(&connection.local);
-    let id = headers::request_id(request.headers_mut(), || connection.local.random_id());
-    let mut record = Record::begin(connection, &view, &request, &id);
-    let head = request.method() == Method::HEAD;
-    let to_tunnel = request.extensions_mut().remove::<ToTunnel>().is_some();
+    let id = headers::request_id(&mut head.headers, || connection.local.random_id());
+    let mut record = Record::begin(connection, &view, head, &id);
+    let bodiless = head.method == Method::HEAD;
+    let to_tunnel = head.extensions.remove::<ToTunnel>().is_some();
     let own = Own {
         connection,
         view: &view,
-        grpc: !to_tunnel && grpc::is_call(&request),
+        grpc: !to_tunnel && grpc::is_call(&*head),
         id,
     };
     let screened = match &view.listener.protocol {
         _ if connection.local.overload.sheds_requests() => Err(Failure::Overloaded),
-        Protocol::Http(rules) => screen(&mut request, rules).map(|()| rules),
+        Protocol::Http(rules) => screen(head, rules).map(|()| rules),
         // Requests come in where HTTP is spoken.
         _ => Err(Failure::NoRoute),
     };
     let mut passage = None;
     let (bound, answered) = match screened {
         Err(failure) => (None, Err(failure)),
-        Ok(http) => match plain(&view, &request) {
+        Ok(http) => match plain(&view, head) {
             Some(Ok(bound)) => {
-                let answered = act(connection, &view, bound, request, &mut record, None).await;
+                let answered = act(connection, &view, bound, head, body, &mut record, None).await;
                 (Some(bound.clone()), answered)
             }
             Some(Err(failure)) => (None, Err(failure)),
             None => {
-                let passage =
-                    passage.insert(Passage::of(connection, &view, http, &own.id, &request));
+                // Boxed, here and below: what has no policies is not to make room for them.
+                let begun = Passage::of(connection, &view, http, &own.id, head);
+                let passage = passage.insert(Box::new(begun));
                 record.annotated(passage.notebook());
                 let mut way = Way {
                     connection,
@@ -122,8 +136,7 @@ pub async fn exchange(
                     bound: None,
                     overrides: Overrides::default(),
                 };
-                // Boxed: what has no policies is not to make room for them.
-                let answered = Box::pin(way.go(request, &mut record)).await;
+                let answered = Box::pin(way.go(head, body, &mut record)).await;
                 (way.bound, answered)
             }
         },
@@ -136,7 +149,7 @@ pub async fn exchange(
     let mut response = answered.unwrap_or_else(|failure| own.response(&failure, &mut record));
     if let Some(passage) = &mut passage {
         let bound = bound.as_deref();
-        let looked = Box::pin(passage.respond(&view, bound, response, head)).await;
+        let looked = Box::pin(passage.respond(&view, bound, response, bodiless)).await;
         response = looked.unwrap_or_else(|failure| own.response(&failure, &mut record));
     }
     let route = bound.as_ref().map(|bound| bound.route());
@@ -144,7 +157,7 @@ pub async fn exchange(
     let shard = view.listener.counters.shard(connection.local.worker);
     shard.responses.count(response.status());
     record.answered(&response);
-    response.map(|body| body.recorded(record, head))
+    response.map(|body| body.recorded(record, bodiless))
 }
 
 /// What the proxy's own responses are made with.
@@ -183,14 +196,11 @@ impl Own<'_> {
 
 /// The route that takes a request which passes no policies, or why none does; `None` if it passes
 /// some.
-fn plain<'v>(
-    view: &'v View,
-    request: &Request<Downstream>,
-) -> Option<Result<&'v Arc<BoundRoute>, Failure>> {
+fn plain<'v>(view: &'v View, head: &Parts) -> Option<Result<&'v Arc<BoundRoute>, Failure>> {
     if view.listener.policies.is_some() {
         return None;
     }
-    let taken = choose(view, request, &[]);
+    let taken = choose(view, head, &[]);
     let is_plain = taken
         .as_ref()
         .map_or(true, |bound| bound.policies().is_none());
@@ -222,12 +232,13 @@ pub(super) async fn act(
     connection: &Connection,
     view: &Rc<View>,
     bound: &Arc<BoundRoute>,
-    request: Request<Downstream>,
+    head: &mut Parts,
+    body: Downstream,
     record: &mut Record,
     overrides: Option<&Overrides>,
 ) -> Result<Response<ResponseBody>, Failure> {
     record.matched(connection, view, bound);
-    if request.method() == Method::CONNECT {
+    if head.method == Method::CONNECT {
         let slot = overrides.and_then(|overrides| overrides.slot);
         return connect::connect(connection, view, bound, record, slot).await;
     }
@@ -236,10 +247,11 @@ pub(super) async fn act(
         Action::Respond(respond) => Ok(direct(respond)),
         Action::Redirect(rule) => {
             let hops = view.listener.protocol.trusted_hops();
-            let https = headers::is_https(request.headers(), connection.is_https(), hops);
-            redirect(https, route, rule, &Target::of(&request)?)
+            let https = headers::is_https(&head.headers, connection.is_https(), hops);
+            redirect(https, route, rule, &Target::of(&*head)?)
         }
         Action::Forward(rule) => {
+            let request = (head, body);
             forward::forward(connection, view, bound, rule, request, record, overrides).await
         }
     }

@@ -1,10 +1,10 @@
 //! Sending a request to its cluster and its answer back.
 
-use std::{rc::Rc, sync::Arc};
+use std::{pin::pin, rc::Rc, sync::Arc};
 
 use fleetway_api::{Forward, PathRewrite};
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts,
+    HeaderValue, Method, Response, StatusCode, Uri, Version, header, request::Parts,
     uri::PathAndQuery,
 };
 
@@ -35,11 +35,11 @@ pub(super) async fn forward(
     view: &Rc<View>,
     bound: &Arc<BoundRoute>,
     rule: &Forward,
-    request: Request<Downstream>,
+    (head, body): (&mut Parts, Downstream),
     record: &mut Record,
     overrides: Option<&Overrides>,
 ) -> Result<Response<ResponseBody>, Failure> {
-    if let Some(response) = last_hop(&request)? {
+    if let Some(response) = last_hop(head)? {
         return Ok(response);
     }
     let local = &connection.local;
@@ -55,27 +55,23 @@ pub(super) async fn forward(
     }
 
     let timeout = overrides.and_then(|overrides| overrides.timeout);
-    let timeout = grpc::timeout((&request).into(), timeout.or(rule.timeout));
+    let timeout = grpc::timeout((&*head).into(), timeout.or(rule.timeout));
     let mut watchdog = Watchdog::since(record.began(), timeout, rule.idle_timeout);
     record.watch(&watchdog.activity());
-    let received = request.version();
-    let (mut parts, body) = request.into_parts();
+    let received = head.version;
     let interim = body.interim();
     let authority = overrides.and_then(|overrides| overrides.authority.as_ref());
-    prepare(&mut parts, connection, view, bound, rule, authority)?;
+    prepare(head, connection, view, bound, rule, authority)?;
     let trailers = TrailerRules::of(view, bound, &body);
     let mut body = RequestBody::new(body, &watchdog, rule.max_request_body, trailers)?;
     if body.is_to_end() {
-        tokio::select! {
-            biased;
-            // Boxed: few requests come like this.
-            ended = Box::pin(body.end()) => ended.map_err(|_| MALFORMED)?,
-            expired = watchdog.expired() => return Err(Failure::Timeout(expired)),
-        }
+        // Boxed: few requests come like this.
+        let mut ending = Box::pin(body.end());
+        let ended = watchdog.guard(ending.as_mut()).await;
+        ended.map_err(Failure::Timeout)?.map_err(|_| MALFORMED)?;
     }
     let retries = overrides.and_then(|overrides| overrides.retries);
-    let again = retries.and_then(|retries| Again::of(retries, &parts, &body));
-    let request = Request::from_parts(parts, body);
+    let again = retries.and_then(|retries| Again::of(retries, head, &body));
 
     let in_flight = InFlight::new(cluster.clone(), local.worker, record.began());
     let to = upstream::To {
@@ -84,30 +80,32 @@ pub(super) async fn forward(
         cluster,
         endpoint,
     };
-    let sent = async {
-        let client = || connection.addresses();
-        let Some(again) = again else {
-            return upstream::send(to, client, request, interim).await;
-        };
-        let next = || local.pick(cluster, slot).unwrap_or(endpoint);
-        let tried = |endpoint| {
-            record.sent_again(endpoint);
-            if let Some(overrides) = overrides {
-                overrides.endpoint.set(Some(endpoint));
-            }
-        };
-        // Boxed: few requests are sent again.
-        Box::pin(again.send(local, to, client, (request, interim), next, tried)).await
-    };
-    let response = tokio::select! {
-        biased;
-        response = sent => response,
-        expired = watchdog.expired() => {
-            cluster.counters.shard(local.worker).timeouts.increment();
-            return Err(Failure::Timeout(expired));
+    let client = || connection.addresses();
+    let sent = match again {
+        None => {
+            let sending = pin!(upstream::send(to, client, head, body, interim));
+            watchdog.guard(sending).await
+        }
+        Some(again) => {
+            let next = || local.pick(cluster, slot).unwrap_or(endpoint);
+            let tried = |endpoint| {
+                record.sent_again(endpoint);
+                if let Some(overrides) = overrides {
+                    overrides.endpoint.set(Some(endpoint));
+                }
+            };
+            let request = (head, body, interim);
+            // Boxed: few requests are sent again.
+            let mut sending = Box::pin(again.send(local, to, client, request, next, tried));
+            watchdog.guard(sending.as_mut()).await
         }
     };
-    let response = response.map_err(|error| {
+    let sent = sent.map_err(|expired| {
+        let shard = cluster.counters.shard(local.worker);
+        shard.timeouts.increment();
+        Failure::Timeout(expired)
+    })?;
+    let response = sent.map_err(|error| {
         count_failure(&error, cluster, local.worker);
         match error {
             UpstreamError::RequestBody(_) if watchdog.activity().is_too_large() => {
@@ -134,11 +132,11 @@ pub(super) async fn forward(
 }
 
 /// The answer to a request that is to go no further than here (RFC 9110 section 7.6.2).
-fn last_hop(request: &Request<Downstream>) -> Result<Option<Response<ResponseBody>>, Failure> {
-    if headers::forwards_left(request.method(), request.headers()) != Some(0) {
+fn last_hop(head: &Parts) -> Result<Option<Response<ResponseBody>>, Failure> {
+    if headers::forwards_left(&head.method, &head.headers) != Some(0) {
         return Ok(None);
     }
-    if request.method() == Method::TRACE {
+    if head.method == Method::TRACE {
         // It would show what was added on the way.
         return Err(Failure::MethodNotAllowed("method not allowed"));
     }

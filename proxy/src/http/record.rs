@@ -5,7 +5,9 @@ use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use fleetway_api::Name;
 use fleetway_policy_runtime::{Annotation, Notebook};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header, request::Parts,
+};
 use tokio::time::Instant;
 
 use super::{
@@ -62,17 +64,17 @@ struct Entry {
 
 impl Record {
     /// Of a request that has come.
-    pub(super) fn begin<B>(
+    pub(super) fn begin(
         connection: &Connection,
         view: &Rc<View>,
-        request: &Request<B>,
+        head: &Parts,
         id: &HeaderValue,
     ) -> Self {
         let entry = view.listener.access_log.is_some();
         Self {
             began: Instant::now(),
             route: None,
-            entry: entry.then(|| Box::new(Entry::begin(connection, view, request, id))),
+            entry: entry.then(|| Box::new(Entry::begin(connection, view, head, id))),
         }
     }
 
@@ -218,13 +220,8 @@ impl Drop for Record {
 }
 
 impl Entry {
-    fn begin<B>(
-        connection: &Connection,
-        view: &Rc<View>,
-        request: &Request<B>,
-        id: &HeaderValue,
-    ) -> Self {
-        let (local, uri) = (&connection.local, request.uri());
+    fn begin(connection: &Connection, view: &Rc<View>, head: &Parts, id: &HeaderValue) -> Self {
+        let (local, uri) = (&connection.local, &head.uri);
         let mut line = local.logs.line();
         line.fields(connection.logged.get_or_init(|| {
             let listener = view.listener.name.as_str();
@@ -232,9 +229,9 @@ impl Entry {
                 put_connection(line, listener, connection.peer, connection.tls.as_deref());
             })
         }));
-        line.word(field!("protocol"), protocol(request.version()));
-        line.text(field!("method"), request.method().as_str().as_bytes());
-        let host = request.headers().get(header::HOST);
+        line.word(field!("protocol"), protocol(head.version));
+        line.text(field!("method"), head.method.as_str().as_bytes());
+        let host = head.headers.get(header::HOST);
         let authority = match uri.authority() {
             Some(authority) => Some(authority.as_str().as_bytes()),
             None => host.map(HeaderValue::as_bytes),
@@ -249,7 +246,7 @@ impl Entry {
             line.text(field!("query"), query.as_bytes());
         }
         line.text(field!("request_id"), id.as_bytes());
-        if let Some(agent) = request.headers().get(header::USER_AGENT) {
+        if let Some(agent) = head.headers.get(header::USER_AGENT) {
             line.text(field!("user_agent"), agent.as_bytes());
         }
         Self {

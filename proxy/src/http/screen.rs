@@ -2,7 +2,7 @@
 //! without what others might read differently.
 
 use fleetway_api::{HttpListener, Underscores};
-use http::{HeaderMap, HeaderName, Request, Uri, Version, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, Uri, Version, header, request::Parts, uri::PathAndQuery};
 
 use super::{Failure, headers, normalize};
 
@@ -10,26 +10,24 @@ use super::{Failure, headers, normalize};
 ///
 /// # Errors
 /// When it can be read in more than one way.
-pub(super) fn screen<B>(request: &mut Request<B>, rules: &HttpListener) -> Result<(), Failure> {
-    if let Some(uri) = normalized(request.uri(), rules)? {
-        *request.uri_mut() = uri;
+pub(super) fn screen(head: &mut Parts, rules: &HttpListener) -> Result<(), Failure> {
+    if let Some(uri) = normalized(&head.uri, rules)? {
+        head.uri = uri;
     }
-    let version = request.version();
+    let version = head.version;
     if version == Version::HTTP_2 {
         // Over HTTP/1 the codec has looked already.
         let limits = &rules.limits;
-        let target = request
-            .uri()
-            .path_and_query()
-            .map_or(0, |target| target.as_str().len());
+        let target = head.uri.path_and_query();
+        let target = target.map_or(0, |target| target.as_str().len());
         if target > usize::try_from(limits.uri_bytes).unwrap_or(usize::MAX) {
             return Err(Failure::UriTooLong);
         }
-        if request.headers().len() > usize::try_from(limits.headers).unwrap_or(usize::MAX) {
+        if head.headers.len() > usize::try_from(limits.headers).unwrap_or(usize::MAX) {
             return Err(Failure::HeadTooLarge);
         }
     }
-    let fields = request.headers_mut();
+    let fields = &mut head.headers;
     if version == Version::HTTP_2 && fields.values().any(|value| is_padded(value.as_bytes())) {
         // RFC 9113 section 8.2.1; an HTTP/1.1 upstream would not see the blanks.
         return Err(Failure::BadRequest(
@@ -127,7 +125,7 @@ pub(super) fn screen_trailers(trailers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderValue, Request};
 
     use super::*;
 
@@ -153,9 +151,9 @@ mod tests {
     }
 
     fn screened(uri: &str, rules: &HttpListener) -> Result<String, String> {
-        let mut request = Request::get(uri).body(()).unwrap();
-        screen(&mut request, rules).map_err(|failure| failure.to_string())?;
-        Ok(request.uri().to_string())
+        let (mut head, ()) = Request::get(uri).body(()).unwrap().into_parts();
+        screen(&mut head, rules).map_err(|failure| failure.to_string())?;
+        Ok(head.uri.to_string())
     }
 
     #[test]
@@ -184,18 +182,19 @@ mod tests {
         ] {
             let mut request = Request::get("/").header("x_a", "1").header("x-a", "2");
             request = request.header("x_a", "3");
-            let mut request = request.body(()).unwrap();
-            let left = screen(&mut request, &with(underscores)).ok();
-            assert_eq!(left.map(|()| request.headers().keys_len()), expected);
+            let (mut head, ()) = request.body(()).unwrap().into_parts();
+            let left = screen(&mut head, &with(underscores)).ok();
+            assert_eq!(left.map(|()| head.headers.keys_len()), expected);
         }
     }
 
     #[test]
     fn blanks_around_values_are_no_values_over_http2() {
-        let mut request = Request::get("/").version(Version::HTTP_2).body(()).unwrap();
+        let request = Request::get("/").version(Version::HTTP_2).body(());
+        let (mut head, ()) = request.unwrap().into_parts();
         let padded = HeaderValue::from_bytes(b"chunked ").unwrap();
-        request.headers_mut().insert("x-a", padded);
-        assert!(screen(&mut request, &rules()).is_err());
+        head.headers.insert("x-a", padded);
+        assert!(screen(&mut head, &rules()).is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     rc::{Rc, Weak},
     task::{Context, Poll},
@@ -141,9 +141,15 @@ impl Watchdog {
         Poll::Pending
     }
 
-    /// Waits until a clock ran out.
-    pub async fn expired(&mut self) -> Expired {
-        std::future::poll_fn(|cx| self.poll_expired(cx)).await
+    /// Drives `future` until it is ready or a clock runs out.
+    pub fn guard<'f, F: Future>(
+        &'f mut self,
+        mut future: Pin<&'f mut F>,
+    ) -> impl Future<Output = Result<F::Output, Expired>> + use<'f, F> {
+        poll_fn(move |cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => self.poll_expired(cx).map(Err),
+        })
     }
 }
 
@@ -215,20 +221,21 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    async fn expired(watchdog: &mut Watchdog) -> Expired {
+        let never = std::pin::pin!(std::future::pending::<()>());
+        watchdog.guard(never).await.unwrap_err()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_earlier_clock_runs_out_first() {
         let start = Instant::now();
         assert_eq!(
-            Watchdog::new(Some(SECOND), Some(5 * SECOND))
-                .expired()
-                .await,
+            expired(&mut Watchdog::new(Some(SECOND), Some(5 * SECOND))).await,
             Expired::Total
         );
         assert_eq!(start.elapsed().as_secs(), 1);
         assert_eq!(
-            Watchdog::new(Some(9 * SECOND), Some(SECOND))
-                .expired()
-                .await,
+            expired(&mut Watchdog::new(Some(9 * SECOND), Some(SECOND))).await,
             Expired::Idle
         );
     }
@@ -263,7 +270,7 @@ mod tests {
             tokio::time::advance(3 * SECOND).await;
             watchdog.activity().touch();
         }
-        assert_eq!(watchdog.expired().await, Expired::Total);
+        assert_eq!(expired(&mut watchdog).await, Expired::Total);
         assert_eq!(start.elapsed().as_secs(), 10);
     }
 }

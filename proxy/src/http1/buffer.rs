@@ -240,6 +240,20 @@ impl WriteBuffer {
         io: &mut I,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
+        ready!(self.poll_write(io, cx))?;
+        if self.unflushed {
+            ready!(Pin::new(io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes until nothing is left. The transport may keep it until it is flushed or shut down.
+    pub(super) fn poll_write<I: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut I,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         while !self.is_empty() {
             let written = if self.segments.is_empty() {
                 let flat = self.flat.get(self.start..).unwrap_or_default();
@@ -252,10 +266,6 @@ impl WriteBuffer {
             }
             self.advance(written);
             self.unflushed = true;
-        }
-        if self.unflushed {
-            ready!(Pin::new(io).poll_flush(cx))?;
-            self.unflushed = false;
         }
         Poll::Ready(Ok(()))
     }

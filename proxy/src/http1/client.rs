@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -115,11 +115,11 @@ pub enum SendErrorKind {
     RequestBody(#[source] BoxError),
 }
 
-/// A request that got no response, and the request itself if it can be sent again.
+/// A request that got no response, and its body if it can be sent again.
 pub struct SendError<B> {
     kind: SendErrorKind,
     answered: bool,
-    request: Option<Box<Request<B>>>,
+    body: Option<B>,
 }
 
 impl<B> SendError<B> {
@@ -131,17 +131,17 @@ impl<B> SendError<B> {
 
     /// Whether the connection ended before anything at all was answered: most likely it had been
     /// closed while it idled, and the request can be tried on another one, if it is idempotent or
-    /// is known not to have been sent, and [`into_request`](Self::into_request) gives it back.
+    /// is known not to have been sent, and [`into_body`](Self::into_body) gives its body back.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         !self.answered && matches!(self.kind, SendErrorKind::Closed | SendErrorKind::Io(_))
     }
 
-    /// The request, as it was given, if the exchange is [stale](Self::is_stale) and nothing had
-    /// been taken from the request's body.
+    /// The request's body, if the exchange is [stale](Self::is_stale) and nothing had been taken
+    /// from it.
     #[must_use]
-    pub fn into_request(self) -> Option<Request<B>> {
-        self.request.map(|request| *request)
+    pub fn into_body(self) -> Option<B> {
+        self.body
     }
 }
 
@@ -150,7 +150,7 @@ impl<B> fmt::Debug for SendError<B> {
         f.debug_struct("SendError")
             .field("kind", &self.kind)
             .field("answered", &self.answered)
-            .field("returns_request", &self.request.is_some())
+            .field("returns_body", &self.body.is_some())
             .finish()
     }
 }
@@ -221,13 +221,15 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
     /// `connection`. On a 101 the response's body gives the connection by
     /// [`ResponseBody::into_switched`].
     ///
-    /// To give up, drop the future: the connection is closed.
+    /// To give up, drop the future: the connection is closed. What `parts` has is as it was after
+    /// an error, and of no use after a response.
     ///
     /// # Errors
     /// When no response arrived; the connection is closed then.
     pub async fn send<B, H>(
         mut self,
-        request: Request<B>,
+        parts: &mut Parts,
+        body: B,
         mut hooks: H,
     ) -> Result<Response<ResponseBody<I, B, H>>, SendError<B>>
     where
@@ -237,15 +239,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
     {
         if !self.wire.read.bytes.is_empty() {
             // What came unasked must not be taken for the response to this request.
-            let request = Some(Box::new(request));
             return Err(SendError {
                 kind: SendErrorKind::Closed,
                 answered: false,
-                request,
+                body: Some(body),
             });
         }
-        let (parts, body) = request.into_parts();
-        let encoder = put_head(self.wire.write.flat(), &parts, &body);
+        let encoder = put_head(self.wire.write.flat(), parts, &body);
         let hold = expects_continue(&parts.headers) && encoder != Encoder::None;
         let hold = hold.then_some(self.wire.config.continue_timeout);
         let mut upload = Upload::new(body, encoder, hold);
@@ -278,18 +278,17 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
         match head {
             Ok(mut head) => {
                 head.keep_alive &= !asks_to_close(&parts.headers);
-                recycle_map(parts.headers);
+                recycle_map(std::mem::take(&mut parts.headers));
                 Ok(self.respond(head, upload, hooks))
             }
             Err(kind) => {
                 let mut error = SendError {
                     kind,
                     answered: wait.answered,
-                    request: None,
+                    body: None,
                 };
                 if error.is_stale() {
-                    let body = upload.into_untouched();
-                    error.request = body.map(|body| Box::new(Request::from_parts(parts, body)));
+                    error.body = upload.into_untouched();
                 }
                 Err(error)
             }
@@ -460,4 +459,4 @@ fn expects_continue(headers: &HeaderMap) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -60,7 +60,7 @@ pub enum Cut {
     Expired,
 }
 
-impl Side for Box<TlsStream<TcpStream>> {
+impl<S: Side> Side for Box<TlsStream<S>> {
     fn plain(&self) -> Option<&TcpStream> {
         None
     }

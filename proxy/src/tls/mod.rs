@@ -1,6 +1,7 @@
 //! TLS towards clients and upstreams, made from the secrets of a snapshot.
 
 mod certificates;
+mod corked;
 mod facts;
 mod failure;
 mod originate;
@@ -11,6 +12,7 @@ mod verify;
 
 use std::sync::{Arc, LazyLock};
 
+pub use corked::Corked;
 pub use facts::{ClientCertificate, TlsFacts};
 pub use failure::HandshakeError;
 use fleetway_api::TlsVersion;

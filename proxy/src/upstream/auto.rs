@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{Response, header, request::Parts};
 use http_body::Body;
 
 use super::{
@@ -64,14 +64,15 @@ impl Choices {
     }
 }
 
-/// Sends `request`, of `client`, over a connection there is or a new one.
+/// Sends a request, of `client`, over a connection there is or a new one.
 ///
 /// # Errors
 /// When there is no connection or no response.
 pub(super) async fn send<B, N>(
     to: To<'_>,
     client: impl FnOnce() -> Addresses,
-    mut request: Request<B>,
+    head: &mut Parts,
+    mut body: B,
     notify: N,
 ) -> Result<Response<UpstreamBody<B, N>>, UpstreamError>
 where
@@ -79,26 +80,26 @@ where
     B::Error: Into<BoxError>,
     N: Notify,
 {
-    if request.headers().contains_key(header::UPGRADE) {
+    if head.headers.contains_key(header::UPGRADE) {
         // It takes a connection to itself anyhow, which any server can switch.
-        let response = http1::send(to, client, request, notify).await?;
+        let response = http1::send(to, client, head, body, notify).await?;
         return Ok(response.map(UpstreamBody::Http1));
     }
     let who = client();
     for _ in 0..CHANGES {
         let mut opened = None;
         if !to.pool.choices.is_http1(to.key()) || to.pool.http2.has(to.key()) {
-            match http2::send(to, request, &notify).await? {
+            match http2::send(to, head, body, &notify).await? {
                 http2::Sent::Answered(response) => return Ok(response),
-                http2::Sent::SpeaksHttp1(back, stream) => (request, opened) = (back, stream),
+                http2::Sent::SpeaksHttp1(back, stream) => (body, opened) = (back, stream),
             }
         }
         let stream = match opened {
             Some(stream) => stream,
             None => {
-                match http1::over_kept(to, request, &notify).await? {
+                match http1::over_kept(to, head, body, &notify).await? {
                     Kept::Answered(response) => return Ok(response.map(UpstreamBody::Http1)),
-                    Kept::Left(back) => request = back,
+                    Kept::Left(back) => body = back,
                 }
                 let connecting = connect(to.cluster, to.worker, to.endpoint, Speak::Http, || who);
                 let stream = connecting.await?;
@@ -110,7 +111,7 @@ where
                 stream
             }
         };
-        let response = http1::over(to, stream, request, notify).await?;
+        let response = http1::over(to, stream, head, body, notify).await?;
         return Ok(response.map(UpstreamBody::Http1));
     }
     Err(UpstreamError::Broken(

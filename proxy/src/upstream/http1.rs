@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode, request::Parts};
 use http_body::Body;
 
 use super::{
@@ -50,21 +50,23 @@ impl<N: Notify> Hooks<Stream> for Returning<N> {
 }
 
 /// What became of a request that kept connections were tried for.
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
 pub(super) enum Kept<B, N> {
     /// It was answered.
     Answered(Response<Http1Body<B, N>>),
-    /// There is none, or it was just being closed: a new one is needed.
-    Left(Request<B>),
+    /// There is none, or it was just being closed: a new one is needed. This is the body.
+    Left(B),
 }
 
-/// Sends `request`, of `client`, over a kept connection or a new one.
+/// Sends a request, of `client`, over a kept connection or a new one.
 ///
 /// # Errors
 /// When there is no connection or no response.
 pub(super) async fn send<B, N>(
     to: To<'_>,
     client: impl FnOnce() -> Addresses,
-    request: Request<B>,
+    head: &mut Parts,
+    body: B,
     notify: N,
 ) -> Result<Response<Http1Body<B, N>>, UpstreamError>
 where
@@ -72,25 +74,30 @@ where
     B::Error: Into<BoxError>,
     N: Notify,
 {
-    let request = match over_kept(to, request, &notify).await? {
+    let body = match over_kept(to, head, body, &notify).await? {
         Kept::Answered(response) => return Ok(response),
-        Kept::Left(request) => request,
+        Kept::Left(body) => body,
     };
-    let stream = connect(to.cluster, to.worker, to.endpoint, Speak::Http1, client).await?;
-    over(to, stream, request, notify).await
+    // Boxed: most requests go over a kept one, and need no room for this.
+    Box::pin(async {
+        let stream = connect(to.cluster, to.worker, to.endpoint, Speak::Http1, client).await?;
+        over(to, stream, head, body, notify).await
+    })
+    .await
 }
 
-/// Sends `request` over the connection that was used last, if one is kept.
+/// Sends a request over the connection that was used last, if one is kept.
 ///
 /// It can be closed by the other side just as the request is written. Where nothing was answered
 /// then and nothing of the request's body was taken, and the method is idempotent (RFC 9110 section
-/// 9.2.2), the request is given back.
+/// 9.2.2), its body is given back and its head is as it was.
 ///
 /// # Errors
 /// When there is no response, and the request cannot be sent again.
 pub(super) async fn over_kept<B, N>(
     to: To<'_>,
-    request: Request<B>,
+    head: &mut Parts,
+    body: B,
     notify: &N,
 ) -> Result<Kept<B, N>, UpstreamError>
 where
@@ -99,32 +106,33 @@ where
     N: Notify,
 {
     let Some(connection) = to.pool.take(to.key()) else {
-        return Ok(Kept::Left(request));
+        return Ok(Kept::Left(body));
     };
     let shard = to.cluster.counters.shard(to.worker);
     shard.reused.increment();
-    let idempotent = request.method().is_idempotent();
-    let sent = connection.send(request, Returning::new(to, notify.clone()));
-    match sent.await {
+    let idempotent = head.method.is_idempotent();
+    let hooks = Returning::new(to, notify.clone());
+    match connection.send(head, body, hooks).await {
         Ok(response) => Ok(Kept::Answered(response)),
         Err(error) if idempotent && error.is_stale() => {
             let failed = failed(to, &error);
-            let again = error.into_request().ok_or(failed)?;
+            let body = error.into_body().ok_or(failed)?;
             shard.replays.increment();
-            Ok(Kept::Left(again))
+            Ok(Kept::Left(body))
         }
         Err(error) => Err(failed(to, &error)),
     }
 }
 
-/// Sends `request` over `stream`, a new connection.
+/// Sends a request over `stream`, a new connection.
 ///
 /// # Errors
 /// When there is no response.
 pub(super) async fn over<B, N>(
     to: To<'_>,
     stream: Stream,
-    request: Request<B>,
+    head: &mut Parts,
+    body: B,
     notify: N,
 ) -> Result<Response<Http1Body<B, N>>, UpstreamError>
 where
@@ -135,7 +143,9 @@ where
     let shard = to.cluster.counters.shard(to.worker);
     shard.connections.increment();
     let connection = Connection::new(stream, ClientConfig::default());
-    let sent = connection.send(request, Returning::new(to, notify)).await;
+    let sent = connection
+        .send(head, body, Returning::new(to, notify))
+        .await;
     sent.map_err(|error| failed(to, &error))
 }
 

@@ -32,20 +32,23 @@ use crate::http1::MAX_INTERIM;
 const ATTEMPTS: usize = 5;
 
 /// What became of a request.
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
 pub(super) enum Sent<B, N> {
     /// It was answered.
     Answered(Response<UpstreamBody<B, N>>),
     /// The endpoint, being asked, chose HTTP/1.1: on this connection, unless another request has it.
-    SpeaksHttp1(Request<B>, Option<super::Stream>),
+    /// This is the request's body.
+    SpeaksHttp1(B, Option<super::Stream>),
 }
 
-/// Sends `request` over a connection with room for it, or a new one.
+/// Sends a request over a connection with room for it, or a new one.
 ///
 /// # Errors
 /// When there is no connection or no response.
 pub(super) async fn send<B, N>(
     to: To<'_>,
-    request: Request<B>,
+    parts: &Parts,
+    mut body: B,
     notify: &N,
 ) -> Result<Sent<B, N>, UpstreamError>
 where
@@ -53,25 +56,21 @@ where
     B::Error: Into<BoxError>,
     N: Notify,
 {
-    let (parts, mut body) = request.into_parts();
-    let upgrade = Upgrade::asked(&parts);
+    let upgrade = Upgrade::asked(parts);
     let https = to.cluster.tls.is_some();
     let idempotent = parts.method.is_idempotent();
     let mut refused_by = None;
     for attempt in 1..=ATTEMPTS {
         let stream = match sessions::stream(to, refused_by.as_ref()).await? {
             Room::Stream(stream) => stream,
-            Room::Http1(opened) => {
-                let request = Request::from_parts(parts, body);
-                return Ok(Sent::SpeaksHttp1(request, opened));
-            }
+            Room::Http1(opened) => return Ok(Sent::SpeaksHttp1(body, opened)),
         };
         if let Some(upgrade) = upgrade {
-            let tunnel = tunnel::open(to, stream, upgrade, &parts, body, notify);
+            let tunnel = tunnel::open(to, stream, upgrade, parts, body, notify);
             return Ok(Sent::Answered(tunnel.await?));
         }
         let session = stream.session();
-        let failed = match exchange(stream, head(&parts, https), body, notify).await {
+        let failed = match exchange(stream, head(parts, https), body, notify).await {
             Ok(response) => return Ok(Sent::Answered(response.map(UpstreamBody::Http2))),
             Err(failed) => failed,
         };

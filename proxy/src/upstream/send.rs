@@ -4,7 +4,7 @@ use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use fleetway_api::UpstreamProtocol;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode, request::Parts};
 use http_body::Body;
 
 use super::{BoxError, Pool, UpstreamBody, UpstreamError, auto, http1, http2, pool::Key};
@@ -39,14 +39,16 @@ impl To<'_> {
     }
 }
 
-/// Sends `request`, of `client`, over a kept connection or a new one.
+/// Sends a request, of `client`, over a kept connection or a new one. After a response `head` is of
+/// no use: what it has may have gone into what was sent.
 ///
 /// # Errors
 /// When there is no connection or no response.
 pub async fn send<B, N>(
     to: To<'_>,
     client: impl FnOnce() -> Addresses,
-    request: Request<B>,
+    head: &mut Parts,
+    body: B,
     notify: N,
 ) -> Result<Response<UpstreamBody<B, N>>, UpstreamError>
 where
@@ -56,11 +58,11 @@ where
 {
     match to.cluster.protocol {
         UpstreamProtocol::Http1 => {
-            let response = http1::send(to, client, request, notify).await?;
+            let response = http1::send(to, client, head, body, notify).await?;
             Ok(response.map(UpstreamBody::Http1))
         }
         // Boxed, so that a request over HTTP/1 does not hold the room for them.
-        UpstreamProtocol::Http2 => match Box::pin(http2::send(to, request, &notify)).await? {
+        UpstreamProtocol::Http2 => match Box::pin(http2::send(to, head, body, &notify)).await? {
             http2::Sent::Answered(response) => Ok(response),
             // It is not asked.
             http2::Sent::SpeaksHttp1(..) => Err(UpstreamError::Broken(
@@ -68,6 +70,6 @@ where
                 "it does not speak HTTP/2".into(),
             )),
         },
-        UpstreamProtocol::Auto => Box::pin(auto::send(to, client, request, notify)).await,
+        UpstreamProtocol::Auto => Box::pin(auto::send(to, client, head, body, notify)).await,
     }
 }

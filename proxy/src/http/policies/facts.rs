@@ -10,26 +10,26 @@ use std::{
 
 use fleetway_api::HttpListener;
 use fleetway_policy_runtime::{Bounds, Certificate, Client, Facts, Protocol, Tls};
-use http::{HeaderValue, Request, Version};
+use http::{HeaderValue, Version, request::Parts};
 
 use super::{Passage, outbound};
 use crate::http::{Connection, local::View, normalize};
 
 impl Passage {
     /// Of a request that has come.
-    pub(in crate::http) fn of<B>(
+    pub(in crate::http) fn of(
         connection: &Connection,
         view: &View,
         http: &HttpListener,
         id: &HeaderValue,
-        request: &Request<B>,
+        head: &Parts,
     ) -> Self {
         let rules = http.path_normalization;
         let most = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
         Self::new(Facts {
             id: String::from_utf8_lossy(id.as_bytes()).into_owned(),
             received: SystemTime::now(),
-            protocol: match request.version() {
+            protocol: match head.version {
                 Version::HTTP_10 => Protocol::Http10,
                 Version::HTTP_2 => Protocol::Http2,
                 _ => Protocol::Http11,

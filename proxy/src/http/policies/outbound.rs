@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use dashmap::DashMap;
 use fleetway_policy_runtime::{Outbound as Trait, SendError, Sending, Sent};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -161,9 +161,9 @@ async fn send(local: &Local, sending: Sending) -> Result<Response<Bytes>, SendEr
         cluster,
         endpoint,
     };
-    let request: Request<Full<Bytes>> = sending.request.map(Full::new);
+    let (mut head, body) = sending.request.into_parts();
     let exchanged = async {
-        let response = upstream::send(to, nobodys, request, Nobody).await;
+        let response = upstream::send(to, nobodys, &mut head, Full::new(body), Nobody).await;
         let response = response.map_err(|error| {
             count_failure(&error, cluster, local.worker);
             SendError::Failed(error.to_string())

@@ -1,10 +1,10 @@
 //! The stages before the upstream.
 
-use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, net::SocketAddr, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use fleetway_api::{Action, BodyAccess, Forward};
 use fleetway_policy_runtime::{Decision, Exchange, Hint, Retries, Stage, Upstream};
-use http::{HeaderValue, Method, Request, Response, request::Parts};
+use http::{HeaderValue, Method, Response, request::Parts};
 
 use super::{Passage, answer, body, rules, set_length};
 use crate::{
@@ -61,16 +61,17 @@ impl Way<'_> {
     /// Takes a request through its policies and has it answered.
     pub(in crate::http) async fn go(
         &mut self,
-        request: Request<Downstream>,
+        head: &mut Parts,
+        body: Downstream,
         record: &mut Record,
     ) -> Answered {
-        let (mut head, body) = request.into_parts();
-        let answered = self.before_upstream(&mut head, body, record).await;
+        let answered = self.before_upstream(head, body, record).await;
         if let Some(bound) = &self.bound {
             self.passage.exchange = self.exchange(bound, record);
         }
         // Where it was sent, what was sent is there already.
-        self.passage.head.get_or_insert(head);
+        let passed = || std::mem::replace(head, super::nothing());
+        self.passage.head.get_or_insert_with(passed);
         answered
     }
 
@@ -236,15 +237,15 @@ impl Way<'_> {
             record.matched(self.connection, self.view, &bound);
         }
         self.passage.head = Some(head.clone());
-        let head = std::mem::replace(head, super::nothing());
-        let request = Request::from_parts(head, body);
+        let overrides = Some(&self.overrides);
         act(
             self.connection,
             self.view,
             &bound,
-            request,
+            head,
+            body,
             record,
-            Some(&self.overrides),
+            overrides,
         )
         .await
     }
@@ -376,11 +377,9 @@ impl Upstreams<'_> {
         let timeout = grpc::timeout(head.into(), self.rule.timeout);
         let mut watchdog = Watchdog::since(self.began, timeout, self.rule.idle_timeout);
         let activity = watchdog.activity();
-        let collected = body::collect(body, max.min(route), &activity);
-        tokio::select! {
-            biased;
-            collected = collected => collected.map_err(|failure| self.fault.take().unwrap_or(failure)),
-            expired = watchdog.expired() => Err(Failure::Timeout(expired)),
-        }
+        let collecting = pin!(body::collect(body, max.min(route), &activity));
+        let collected = watchdog.guard(collecting).await;
+        let collected = collected.map_err(Failure::Timeout)?;
+        collected.map_err(|failure| self.fault.take().unwrap_or(failure))
     }
 }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 
+use http::Request;
 use http_body_util::{BodyExt, Empty, Full, StreamBody, combinators::BoxBody};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::Instant;
@@ -14,6 +15,22 @@ use crate::http1::BodyError;
 mod switch;
 
 type TestBody = BoxBody<Bytes, BoxError>;
+
+/// Sends a request whose head is not needed afterwards.
+pub(in crate::http1) async fn send<I, B, H>(
+    connection: Connection<I>,
+    request: Request<B>,
+    hooks: H,
+) -> Result<Response<ResponseBody<I, B, H>>, SendError<B>>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+    H: Hooks<I>,
+{
+    let (mut parts, body) = request.into_parts();
+    connection.send(&mut parts, body, hooks).await
+}
 
 fn full(text: impl Into<Bytes>) -> TestBody {
     Full::new(text.into())
@@ -98,10 +115,7 @@ async fn outcome(method: &str, answer: &str, closes: bool) -> Outcome {
     if closes {
         upstream.shutdown().await.unwrap();
     }
-    let result = match connection
-        .send(request(method, &[], empty()), pool.clone())
-        .await
-    {
+    let result = match send(connection, request(method, &[], empty()), pool.clone()).await {
         Ok(response) => {
             let status = response.status().as_u16();
             match response.into_body().collect().await {
@@ -259,7 +273,7 @@ async fn a_request_is_framed_as_its_method_and_body_ask() {
     for (request, expected) in cases {
         let (connection, mut upstream) = connect(1 << 16);
         upstream.write_all(old.as_bytes()).await.unwrap();
-        let response = connection.send(request, Pool::default()).await.unwrap();
+        let response = send(connection, request, Pool::default()).await.unwrap();
         drop(response);
         let mut sent = String::new();
         upstream.read_to_string(&mut sent).await.unwrap();
@@ -286,7 +300,7 @@ async fn trailers_go_both_ways() {
     };
     let pool = Pool::default();
     let (response, ()) = tokio::join!(
-        connection.send(request("GET", &[], body), pool.clone()),
+        send(connection, request("GET", &[], body), pool.clone()),
         script
     );
     let body = response.unwrap().into_body().collect().await.unwrap();
@@ -309,7 +323,7 @@ async fn a_connection_is_used_again_and_again() {
             upstream.write_all(answer.as_bytes()).await.unwrap();
         };
         let (response, ()) = tokio::join!(
-            connection.send(request("PUT", &[], full("abc")), pool.clone()),
+            send(connection, request("PUT", &[], full("abc")), pool.clone()),
             script
         );
         let mut body = response.unwrap().into_body();
@@ -329,11 +343,10 @@ async fn a_connection_is_used_again_and_again() {
         .await
         .unwrap();
     assert!(!connection.is_open());
-    let error = connection
-        .send(request("GET", &[], empty()), pool)
+    let error = send(connection, request("GET", &[], empty()), pool)
         .await
         .unwrap_err();
-    assert!(error.is_stale() && error.into_request().is_some());
+    assert!(error.is_stale() && error.into_body().is_some());
 }
 
 #[tokio::test]
@@ -352,8 +365,7 @@ async fn a_body_dropped_early_closes_the_connection() {
         .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
         .await
         .unwrap();
-    let response = connection
-        .send(request("GET", &[], empty()), pool.clone())
+    let response = send(connection, request("GET", &[], empty()), pool.clone())
         .await
         .unwrap();
     let mut body = response.into_body();
@@ -368,16 +380,16 @@ async fn a_body_dropped_early_closes_the_connection() {
 async fn a_stale_connection_gives_the_request_back_while_its_body_is_untouched() {
     let (connection, upstream) = connect(1 << 16);
     drop(upstream);
-    let mut given = request("GET", &[("x", "y")], empty());
-    given.extensions_mut().insert(7_u8);
-    let error = connection.send(given, Pool::default()).await.unwrap_err();
-    assert!(error.is_stale(), "{error:?}");
-    let back = error.into_request().unwrap();
+    let (mut parts, body) = request("GET", &[("x", "y")], empty()).into_parts();
+    parts.extensions.insert(7_u8);
+    let sent = connection.send(&mut parts, body, Pool::default()).await;
+    let error = sent.unwrap_err();
+    assert!(error.is_stale() && error.into_body().is_some());
     assert_eq!(
-        (back.uri().path(), &back.headers()["x"]),
+        (parts.uri.path(), &parts.headers["x"]),
         ("/x", &"y".parse().unwrap())
     );
-    assert_eq!(back.extensions().get(), Some(&7_u8));
+    assert_eq!(parts.extensions.get(), Some(&7_u8));
 
     // A body that has given nothing yet is still whole.
     let pending = BodyExt::boxed(StreamBody::new(tokio_stream::pending()));
@@ -385,20 +397,19 @@ async fn a_stale_connection_gives_the_request_back_while_its_body_is_untouched()
         let (connection, mut upstream) = connect(1 << 16);
         let sent = request("PUT", &[], body);
         let script = async move { read_until(&mut upstream, "\r\n\r\n").await };
-        let (result, _) = tokio::join!(connection.send(sent, Pool::default()), script);
+        let (result, _) = tokio::join!(send(connection, sent, Pool::default()), script);
         let error = result.unwrap_err();
         assert!(error.is_stale(), "{error:?}");
-        assert_eq!(error.into_request().is_some(), returned);
+        assert_eq!(error.into_body().is_some(), returned);
     }
 
     let (connection, mut upstream) = connect(1 << 16);
     upstream.write_all(b"H").await.unwrap();
     drop(upstream);
-    let error = connection
-        .send(request("GET", &[], empty()), Pool::default())
+    let error = send(connection, request("GET", &[], empty()), Pool::default())
         .await
         .unwrap_err();
-    assert!(!error.is_stale() && error.into_request().is_none());
+    assert!(!error.is_stale() && error.into_body().is_none());
 }
 
 #[tokio::test]
@@ -410,7 +421,7 @@ async fn an_early_answer_is_passed_on_and_the_upload_goes_on_beside_it() {
         .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         .await
         .unwrap();
-    let response = connection.send(upload, pool.clone()).await.unwrap();
+    let response = send(connection, upload, pool.clone()).await.unwrap();
     let script = async {
         read_until(&mut upstream, "\r\n\r\n").await;
         let mut content = vec![0; 100_000];
@@ -431,7 +442,7 @@ async fn an_answer_before_the_end_of_the_upload_closes_the_connection() {
         .write_all(b"HTTP/1.1 413 No\r\nContent-Length: 2\r\n\r\nno")
         .await
         .unwrap();
-    let response = connection.send(upload, pool.clone()).await.unwrap();
+    let response = send(connection, upload, pool.clone()).await.unwrap();
     assert_eq!(response.status(), 413);
     assert_eq!(
         response.into_body().collect().await.unwrap().to_bytes(),
@@ -449,7 +460,7 @@ async fn an_answer_is_read_though_writing_fails() {
         .unwrap();
     drop(upstream);
     let upload = request("PUT", &[], full(vec![b'x'; 100_000]));
-    let response = connection.send(upload, Pool::default()).await.unwrap();
+    let response = send(connection, upload, Pool::default()).await.unwrap();
     assert_eq!(response.status(), 413);
 }
 
@@ -461,7 +472,7 @@ async fn a_failing_request_body_fails_the_exchange() {
     ] {
         let (connection, mut upstream) = connect(1 << 16);
         let sent = request("PUT", &[("content-length", "4")], body);
-        let error = connection.send(sent, Pool::default()).await.unwrap_err();
+        let error = send(connection, sent, Pool::default()).await.unwrap_err();
         assert!(
             matches!(error.kind(), SendErrorKind::RequestBody(_)),
             "{error:?}"
@@ -492,7 +503,7 @@ async fn a_body_is_held_back_for_the_100_but_not_for_ever() {
             .unwrap();
     };
     let pool = Pool::default();
-    let (response, ()) = tokio::join!(connection.send(expecting(), pool.clone()), script);
+    let (response, ()) = tokio::join!(send(connection, expecting(), pool.clone()), script);
     response.unwrap();
     assert!(pool.idle.borrow().is_some());
     // So does time.
@@ -506,7 +517,7 @@ async fn a_body_is_held_back_for_the_100_but_not_for_ever() {
             .await
             .unwrap();
     };
-    let (response, ()) = tokio::join!(connection.send(expecting(), Pool::default()), script);
+    let (response, ()) = tokio::join!(send(connection, expecting(), Pool::default()), script);
     response.unwrap();
     // A final answer makes it moot.
     let (connection, mut upstream) = connect(1 << 16);
@@ -515,7 +526,7 @@ async fn a_body_is_held_back_for_the_100_but_not_for_ever() {
         .write_all(b"HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n")
         .await
         .unwrap();
-    connection.send(expecting(), pool.clone()).await.unwrap();
+    send(connection, expecting(), pool.clone()).await.unwrap();
     assert!(pool.idle.borrow().is_none());
     let mut sent = String::new();
     upstream.read_to_string(&mut sent).await.unwrap();
@@ -530,8 +541,7 @@ async fn a_response_that_breaks_off_is_an_error_of_its_body() {
         .await
         .unwrap();
     drop(upstream);
-    let response = connection
-        .send(request("GET", &[], empty()), Pool::default())
+    let response = send(connection, request("GET", &[], empty()), Pool::default())
         .await
         .unwrap();
     assert_eq!(response.body().size_hint().exact(), Some(10));

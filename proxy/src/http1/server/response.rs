@@ -139,7 +139,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
                     Poll::Pending => break,
                 }
             }
-            match self.shared.poll_flush(cx) {
+            // What ends the connection can go with the end of its last response.
+            let flushed = match progress.ended && self.last && self.config.close_notify {
+                true => self.shared.poll_write_last(cx),
+                false => self.shared.poll_flush(cx),
+            };
+            match flushed {
                 Poll::Ready(Ok(())) => progress.stalled = None,
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(ConnectionError::ClientGone)),
                 Poll::Pending => return self.poll_write_timeout(cx, progress),

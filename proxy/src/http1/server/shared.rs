@@ -154,6 +154,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Shared<I> {
         state.write.poll_flush(&mut state.io, cx)
     }
 
+    /// Writes what is queued and leaves it to the end of the connection to flush it.
+    pub(super) fn poll_write_last(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let state = &mut *self.state.borrow_mut();
+        state.write.poll_write(&mut state.io, cx)
+    }
+
     /// What goes on beside the service and the response: writes what is queued, reads ahead for
     /// the request body, and notices when the client leaves. `half_close` tells whether a client
     /// that ended its side is still there.

@@ -18,7 +18,7 @@ async fn switched(body: TestBody, answer: &str) -> Result<String, String> {
         upstream.write_all(answer.as_bytes()).await.unwrap();
         upstream
     };
-    let sent = connection.send(request("GET", ASKS, body), ());
+    let sent = send(connection, request("GET", ASKS, body), ());
     let (response, _open) = tokio::join!(sent, script);
     let response = response.map_err(|error| error.to_string())?;
     let status = response.status();

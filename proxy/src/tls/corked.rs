@@ -1,0 +1,217 @@
+//! What TLS writes, in as few segments as its reader needs.
+//!
+//! rustls hands out each message when it is made. The tickets of a handshake (RFC 8446 section
+//! 4.6.1), which nobody waits for, would be a segment of their own, as would the alert that closes a
+//! connection behind a small response.
+
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use smallvec::{SmallVec, smallvec};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use crate::relay::Side;
+
+/// The most that is held: what is longer is written as it comes.
+const HELD_MAX: usize = 4096;
+
+/// A client's connection beneath its TLS. Small writes are held until they are flushed, until more
+/// comes than is held, or, in the handshake, until the client is waited for.
+#[derive(Debug)]
+pub struct Corked {
+    stream: TcpStream,
+    held: Vec<u8>,
+    /// How much of it was written.
+    written: usize,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The client's answer is waited for as soon as something is read in vain.
+    Handshake,
+    /// What is held is the handshake's last, and can wait for what is written next.
+    Tickets,
+    /// A flush is a flush.
+    Open,
+}
+
+impl Corked {
+    /// A connection whose handshake is about to begin.
+    pub const fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            held: Vec::new(),
+            written: 0,
+            state: State::Handshake,
+        }
+    }
+
+    /// The handshake is over, and the client waits for nothing of it.
+    pub const fn established(&mut self) {
+        self.state = State::Tickets;
+    }
+
+    /// Writes what is held.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub async fn uncork(&mut self) -> io::Result<()> {
+        self.state = State::Open;
+        poll_fn(|cx| self.poll_held(cx)).await
+    }
+
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_held_and(cx, &[]).map_ok(|_| ())
+    }
+
+    /// Writes what is held, and of `slices` as much as goes with it.
+    fn poll_held_and(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        while let Some(rest @ [_, ..]) = self.held.get(self.written..) {
+            let mut all: SmallVec<[_; 16]> = smallvec![IoSlice::new(rest)];
+            all.extend(slices.iter().map(|slice| IoSlice::new(slice)));
+            let some = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &all))?;
+            let rest = rest.len();
+            match some {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                some if some <= rest => self.written += some,
+                some => {
+                    drop(all);
+                    self.release();
+                    return Poll::Ready(Ok(some - rest));
+                }
+            }
+        }
+        self.release();
+        match slices.is_empty() {
+            true => Poll::Ready(Ok(0)),
+            false => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn hold(&mut self, slices: &[IoSlice<'_>]) {
+        if self.held.capacity() == 0 {
+            self.held = ROOM.take();
+        }
+        for slice in slices {
+            self.held.extend_from_slice(slice);
+        }
+    }
+
+    /// Holds nothing any more.
+    fn release(&mut self) {
+        self.held.clear();
+        self.written = 0;
+        if self.held.capacity() > 0 {
+            ROOM.set(std::mem::take(&mut self.held));
+        }
+    }
+}
+
+thread_local! {
+    /// Room for what is held: a connection has it only while it holds something.
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+impl AsyncRead for Corked {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        if read.is_pending() && this.state == State::Handshake {
+            // Where it cannot be written now, this is called again once it can.
+            if let Poll::Ready(Err(error)) = this.poll_held(cx) {
+                return Poll::Ready(Err(error));
+            }
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Corked {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let fresh: usize = slices.iter().map(|slice| slice.len()).sum();
+        if this.state == State::Tickets {
+            this.state = State::Open;
+        }
+        if this.held.len() - this.written + fresh <= HELD_MAX {
+            this.hold(slices);
+            return Poll::Ready(Ok(fresh));
+        }
+        this.poll_held_and(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.state {
+            State::Handshake | State::Tickets => Poll::Ready(Ok(())),
+            State::Open => this.poll_held(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_held(cx))?;
+        Pin::new(&mut this.stream).poll_shutdown(cx)
+    }
+}
+
+impl Side for Corked {
+    /// Its bytes are not those of the stream: TLS is between.
+    fn plain(&self) -> Option<&TcpStream> {
+        None
+    }
+
+    fn reset(&mut self) {
+        self.release();
+        self.stream.reset();
+    }
+}
+
+/// What is still held tells the client why, where its connection ends in an error.
+impl Drop for Corked {
+    fn drop(&mut self) {
+        if self.state != State::Tickets
+            && let Some(rest @ [_, ..]) = self.held.get(self.written..)
+        {
+            // As much as there is room for: it is over either way.
+            let _ = self.stream.try_write(rest);
+        }
+        self.release();
+    }
+}
+
+#[cfg(test)]
+mod tests;
