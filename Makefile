@@ -39,7 +39,7 @@ bench:
 
 # Beside other proxies, whichever of them are installed; see proxy/benches/peers/README.md.
 bench-peers:
-	cargo build --release --package fleetway-proxy --bin fleetway-proxy
+	cargo build --release --bins
 	proxy/benches/peers/run.py --scenarios all --seconds 3 --json target/bench-peers/results.json
 
 # The instructions a request costs, against the figures committed; ACCEPT=1 writes them anew. Needs valgrind.

@@ -15,6 +15,7 @@ ROOT = HERE.parents[2]
 WORK = Path(os.environ.get("BENCH_WORK", ROOT / "target" / "bench-peers")).resolve()  # configs, logs, built tools
 PROXY_CPU = int(os.environ.get("BENCH_PROXY_CPU", "0"))
 LOAD_CPU = int(os.environ.get("BENCH_LOAD_CPU", "1"))
+WORKERS = int(os.environ.get("BENCH_WORKERS", "1"))  # of each proxy; with more than one they share all CPUs with the load
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -65,8 +66,13 @@ def free_port():
                 continue
 
 
+def cpus(cpu):
+    """Where something runs that has this CPU where every proxy has one worker."""
+    return {cpu} if WORKERS == 1 else set(range(os.cpu_count()))
+
+
 class Proc:
-    """A child pinned to one CPU, with its descendants."""
+    """A child pinned to its CPUs, with its descendants."""
 
     def __init__(self, argv, cpu, log, env=None, stdout=None):
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +81,7 @@ class Proc:
         with open(log, "wb") as f:
             self.p = subprocess.Popen(
                 argv, stdout=stdout or f, stderr=f, stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})},
-                text=True, preexec_fn=lambda: os.sched_setaffinity(0, {cpu}))
+                text=True, preexec_fn=lambda: os.sched_setaffinity(0, cpus(cpu)))
 
     def pids(self):
         out, todo = [], [self.p.pid]

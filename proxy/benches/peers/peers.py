@@ -8,10 +8,12 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from measure import PROXY_CPU, ROOT, WORK, Proc, Unsupported, free_port, tool, wait_http
+from measure import LOAD_CPU, PROXY_CPU, ROOT, WORK, WORKERS, Proc, Unsupported, free_port, tool, wait_http
 
 
 @dataclass
@@ -65,6 +67,10 @@ class Peer:
             p.stop()
             raise
         return p
+
+    def start_again(self, s: Spec):
+        """Starts as after a first time: with whatever it keeps from it, and nothing but that to begin with."""
+        return self.start(s)
 
 
 class Direct(Peer):
@@ -140,7 +146,7 @@ class Envoy(Peer):
         c = {"static_resources": {"clusters": [cluster], "listeners": [{
             "name": "l", "address": {"socket_address": {"address": "127.0.0.1", "port_value": s.port}}, "filter_chains": [chain]}]}}
         (d / "envoy.json").write_text(json.dumps(c))
-        return [tool("envoy"), "-c", str(d / "envoy.json"), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
+        return [tool("envoy"), "-c", str(d / "envoy.json"), "--concurrency", str(WORKERS), "--disable-hot-restart", "-l", "error"]
 
 
 class EnvoyAccessLog(Envoy):
@@ -159,7 +165,7 @@ class Nginx(Peer):
 
     def command(self, s, d):
         mods = os.environ.get("NGINX_MODULES", "/usr/lib/nginx/modules")  # Debian's place; only for mode tcp
-        pre = f"worker_processes 1; pid {d}/pid; daemon off; error_log {d}/error.log error; worker_rlimit_nofile 20000;\n"
+        pre = f"worker_processes {WORKERS}; pid {d}/pid; daemon off; error_log {d}/error.log error; worker_rlimit_nofile 20000;\n"
         ev = "events { worker_connections 10000; multi_accept on; }\n"
         up = f"upstream be {{ server 127.0.0.1:{s.upstream}; keepalive 256; keepalive_requests 1000000000; }}\n"
         if s.mode == "tcp":
@@ -201,7 +207,7 @@ class Haproxy(Peer):
             bind += f" ssl crt {d}/pem ssl-min-ver TLSv1.3 no-tls-tickets alpn {'h2,http/1.1' if s.h2 else 'http/1.1'}"
         elif s.h2:
             bind += " proto h2"
-        c = "global\n nbthread 1\n maxconn 4000\n tune.ssl.cachesize 0\n log /dev/null local0\n"
+        c = f"global\n nbthread {WORKERS}\n maxconn 4000\n tune.ssl.cachesize 0\n log /dev/null local0\n"
         c += f"defaults\n mode {s.mode}\n timeout client 300s\n timeout server 300s\n timeout connect 5s\n timeout http-keep-alive 300s\n"
         c += " http-reuse always\n" if s.mode == "http" else ""
         c += " option splice-request\n option splice-response\n" if self.splice else ""
@@ -274,14 +280,14 @@ class Agentgateway(Peer):
                 rs.append(r)
             lst["routes"] = rs
         c = {"config": {"adminAddr": f"127.0.0.1:{free_port()}", "statsAddr": f"127.0.0.1:{free_port()}",
-                        "readinessAddr": f"127.0.0.1:{free_port()}", "workerThreads": 1},
+                        "readinessAddr": f"127.0.0.1:{free_port()}", "workerThreads": WORKERS},
              "binds": [{"port": s.port, "listeners": [lst]}]}
         if os.environ.get("AGENTGATEWAY_LOG", "off") == "off":
             c["frontendPolicies"] = {"accessLog": {"filter": "false"}}
         (d / "config.yaml").write_text(json.dumps(c))
         return [tool("agentgateway"), "-f", str(d / "config.yaml")]
 
-    env = {"RUST_LOG": "error", "WORKER_THREADS": "1"}
+    env = {"RUST_LOG": "error", "WORKER_THREADS": str(WORKERS)}
 
 
 class Ours(Peer):
@@ -317,8 +323,43 @@ class Ours(Peer):
             resources.append({"kind": "Policy", "name": f"p{i}", "component": hashlib.sha256(wasm).hexdigest(), "body": body, "config": config})
             resources[0]["http"].setdefault("policies", []).append({"policy": f"p{i}", "stage": stage})
         (folder / "all.json").write_text(json.dumps(resources))
-        return [ours(), "--resources", str(folder), "--state", str(d / "state"), "--admin", f"127.0.0.1:{free_port()}",
-                "--workers", "1", "--log", "error"]
+        return [*self.bare(d), "--resources", str(folder)]
+
+    @staticmethod
+    def bare(d):
+        return [ours(), "--state", str(d / "state"), "--admin", f"127.0.0.1:{free_port()}", "--workers", str(WORKERS), "--log", "error"]
+
+    def start_again(self, s):
+        """From the snapshot on its disk, which a management server gave it that is gone by now."""
+        d = WORK / "run" / self.name
+        shutil.rmtree(d, ignore_errors=True)
+        d.mkdir(parents=True)
+        s.port = free_port()
+        self.command(s, d)
+        rest, xds = free_port(), free_port()
+        server = Proc([beside("fleetway-xds"), "--data", str(d / "data"), "--rest", f"127.0.0.1:{rest}", "--xds", f"127.0.0.1:{xds}",
+                       "--log", "error"], LOAD_CPU, d / "server.log")
+        subscribed = [*self.bare(d), "--xds", f"http://127.0.0.1:{xds}", "--node-id", "bench"]
+        host, path = s.routes[0][0], s.routes[0][2]
+        try:
+            wait_http(rest, "/healthz", proc=server)
+            subprocess.run([beside("fleetway"), "--server", f"http://127.0.0.1:{rest}", "apply", "--file", str(d / "resources")],
+                           check=True, stdout=subprocess.DEVNULL)
+            first = Proc(subscribed, PROXY_CPU, d / "first.log")
+            try:
+                wait_http(s.port, path, host, proc=first)
+                time.sleep(1)  # what it serves is written down in the background
+            finally:
+                first.stop()
+        finally:
+            server.stop()
+        p = Proc(subscribed, PROXY_CPU, d / "out.log", self.env)
+        try:
+            p.ready_s = wait_http(s.port, path, host, proc=p)
+        except BaseException:
+            p.stop()
+            raise
+        return p
 
 
 class OursAccessLog(Ours):
@@ -329,6 +370,14 @@ class OursAccessLog(Ours):
 def ours():
     """The proxy to measure: OURS_BIN, else what `cargo build --release` made."""
     return os.environ.get("OURS_BIN", str(ROOT / "target" / "release" / "fleetway-proxy"))
+
+
+def beside(program):
+    """Another program of the same build."""
+    found = Path(ours()).parent / program
+    if not found.exists():
+        raise Unsupported(f"{found} is not there")
+    return str(found)
 
 
 class Command(Peer):
