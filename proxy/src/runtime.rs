@@ -12,11 +12,11 @@ use fleetway_api::{FieldError, Id, Kind, Name};
 use tokio::sync::{Mutex, watch};
 
 use crate::{
-    listener::{Inherited, Sockets},
+    listener::{Balance, Inherited, Sockets},
     overload::Overload,
     policy::{Programs, Settings},
     snapshot::{Apply, Live, Snapshot, Update},
-    worker::Worker,
+    worker::{Opening, Worker},
 };
 
 /// The workers with the snapshot they serve.
@@ -198,11 +198,8 @@ fn gone<'c>(next: &Snapshot, changed: &'c [Id]) -> impl Iterator<Item = &'c Name
         .map(|id| &id.name)
 }
 
-/// The sockets of each worker, by listener: each has some of every listener's.
-fn spread(
-    open: Vec<(Name, Vec<std::net::TcpListener>)>,
-    workers: usize,
-) -> Vec<Vec<(Name, Vec<std::net::TcpListener>)>> {
+/// What each worker is to open: each has some of every listener's sockets.
+fn spread(open: Vec<(Name, Vec<std::net::TcpListener>)>, workers: usize) -> Vec<Vec<Opening>> {
     let mut opens: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
     for (name, sockets) in open {
         let mut shares: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
@@ -211,8 +208,13 @@ fn spread(
                 share.push(socket);
             }
         }
-        for (open, share) in opens.iter_mut().zip(shares) {
-            open.push((name.clone(), share));
+        let balance = Balance::shares(workers);
+        for ((open, sockets), share) in opens.iter_mut().zip(shares).zip(balance) {
+            open.push(Opening {
+                name: name.clone(),
+                sockets,
+                share,
+            });
         }
     }
     opens

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     http::{Entrance, Local},
-    listener::{Terms, accept},
+    listener::{Share, Terms, accept, take_over},
     overload::Overload,
     snapshot::Live,
 };
@@ -32,12 +32,23 @@ use crate::{
 /// How often idle upstream connections are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// A listener that is opened, as far as it is one worker's.
+#[derive(Debug)]
+pub struct Opening {
+    /// The listener.
+    pub name: Name,
+    /// Sockets to accept on.
+    pub sockets: Vec<TcpListener>,
+    /// Its share in the listener's connections.
+    pub share: Share,
+}
+
 /// What a worker is told.
 #[derive(Debug)]
 enum Command {
     /// Sockets to open and listeners to close, after a swap.
     Reconcile {
-        open: Vec<(Name, Vec<TcpListener>)>,
+        open: Vec<Opening>,
         close: Vec<Name>,
         done: oneshot::Sender<()>,
     },
@@ -100,11 +111,7 @@ impl Worker {
     ///
     /// # Errors
     /// When the worker is gone.
-    pub async fn reconcile(
-        &self,
-        open: Vec<(Name, Vec<TcpListener>)>,
-        close: Vec<Name>,
-    ) -> Result<(), Stopped> {
+    pub async fn reconcile(&self, open: Vec<Opening>, close: Vec<Name>) -> Result<(), Stopped> {
         let (done, wait) = oneshot::channel();
         self.send(Command::Reconcile { open, close, done }).await?;
         wait.await.map_err(|_| Stopped)
@@ -174,7 +181,7 @@ async fn run(local: Rc<Local>, mut inbox: mpsc::Receiver<Command>) {
         };
         match command {
             Some(Command::Reconcile {
-                open: sockets,
+                open: openings,
                 close,
                 done,
             }) => {
@@ -186,8 +193,9 @@ async fn run(local: Rc<Local>, mut inbox: mpsc::Receiver<Command>) {
                 for listener in open.values() {
                     listener.renew(&local);
                 }
-                for (name, sockets) in sockets {
-                    match Open::start(&local, &name, sockets) {
+                for opening in openings {
+                    let name = opening.name.clone();
+                    match Open::start(&local, opening) {
                         Ok(listener) => drop(open.insert(name, listener)),
                         Err(error) => tracing::error!(listener = %name, %error, "cannot listen"),
                     }
@@ -215,24 +223,33 @@ async fn run(local: Rc<Local>, mut inbox: mpsc::Receiver<Command>) {
 }
 
 impl Open {
-    fn start(local: &Rc<Local>, name: &Name, sockets: Vec<TcpListener>) -> io::Result<Self> {
-        let entrance = Entrance::new(local, name.clone())
+    fn start(local: &Rc<Local>, opening: Opening) -> io::Result<Self> {
+        let Opening {
+            name,
+            sockets,
+            share,
+        } = opening;
+        let entrance = Entrance::new(local, name)
             .ok_or_else(|| io::Error::other("the snapshot has no such listener"))?;
         let terms = Rc::new(RefCell::new(Rc::new(Terms::new(entrance))));
         let closed = CancellationToken::new();
         let mut this = Self {
             terms,
             closed,
-            accepting: Vec::with_capacity(sockets.len()),
+            accepting: Vec::with_capacity(sockets.len() + 1),
             sockets: Vec::with_capacity(sockets.len()),
         };
         for socket in sockets {
             let socket = Rc::new(tokio::net::TcpListener::from_std(socket)?);
             this.sockets.push(Rc::downgrade(&socket));
             let (terms, closed) = (this.terms.clone(), this.closed.clone());
-            let accepting = accept(socket, local.clone(), terms, closed);
+            let balance = share.balance.clone();
+            let accepting = accept(socket, local.clone(), terms, balance, closed);
             this.accepting.push(tokio::task::spawn_local(accepting));
         }
+        let (terms, closed) = (this.terms.clone(), this.closed.clone());
+        let taking_over = take_over(share.handed, local.clone(), terms, closed);
+        this.accepting.push(tokio::task::spawn_local(taking_over));
         Ok(this)
     }
 

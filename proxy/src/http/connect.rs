@@ -40,7 +40,7 @@ pub(super) async fn connect(
     let cluster = view.snapshot.cluster(slot).ok_or(Failure::NoEndpoint)?;
     let endpoint = local.pick(cluster, slot).ok_or(Failure::NoEndpoint)?;
     record.sent_to(cluster, endpoint);
-    let mut in_flight = InFlight::new(cluster.clone(), local.worker, record.began());
+    let mut in_flight = InFlight::new(cluster, local.worker, record.began());
     let client = || connection.addresses();
     let io = upstream::connect(cluster, local.worker, endpoint, Speak::Bytes, client)
         .await

@@ -116,12 +116,15 @@ async fn answer(
         _ => Err(Failure::NoRoute),
     };
     let mut passage = None;
+    // Whoever holds a route counts a reference that all workers write to: without policies it is
+    // borrowed of the view.
+    let held;
     let (bound, answered) = match screened {
         Err(failure) => (None, Err(failure)),
         Ok(http) => match plain(&view, head) {
             Some(Ok(bound)) => {
                 let answered = act(connection, &view, bound, head, body, &mut record, None).await;
-                (Some(bound.clone()), answered)
+                (Some(bound), answered)
             }
             Some(Err(failure)) => (None, Err(failure)),
             None => {
@@ -137,7 +140,8 @@ async fn answer(
                     overrides: Overrides::default(),
                 };
                 let answered = Box::pin(way.go(head, body, &mut record)).await;
-                (way.bound, answered)
+                held = way.bound;
+                (held.as_ref(), answered)
             }
         },
     };
@@ -148,11 +152,11 @@ async fn answer(
     });
     let mut response = answered.unwrap_or_else(|failure| own.response(&failure, &mut record));
     if let Some(passage) = &mut passage {
-        let bound = bound.as_deref();
+        let bound = bound.map(Arc::as_ref);
         let looked = Box::pin(passage.respond(&view, bound, response, bodiless)).await;
         response = looked.unwrap_or_else(|failure| own.response(&failure, &mut record));
     }
-    let route = bound.as_ref().map(|bound| bound.route());
+    let route = bound.map(|bound| bound.route());
     Rules::of_response(&view, route).apply(response.headers_mut());
     let shard = view.listener.counters.shard(connection.local.worker);
     shard.responses.count(response.status());

@@ -73,7 +73,7 @@ pub(super) async fn forward(
     let retries = overrides.and_then(|overrides| overrides.retries);
     let again = retries.and_then(|retries| Again::of(retries, head, &body));
 
-    let in_flight = InFlight::new(cluster.clone(), local.worker, record.began());
+    let in_flight = InFlight::new(cluster, local.worker, record.began());
     let to = upstream::To {
         worker: local.worker,
         pool: connection.pool(cluster),

@@ -1,10 +1,16 @@
 //! Accepting connections on one worker.
 
-use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, time::Duration};
+use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
-use tokio::net::{TcpListener, TcpStream};
+use futures_util::FutureExt as _;
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc::Receiver,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::balance::{Balance, Handed, Place};
 use crate::{
     connection::{self, Drains},
     http::{Entrance, Local},
@@ -39,24 +45,53 @@ impl Terms {
         }
     }
 
-    fn serve(&self, local: &Rc<Local>, stream: TcpStream, peer: SocketAddr) {
+    fn serve(&self, local: &Rc<Local>, stream: TcpStream, peer: SocketAddr, place: Place) {
         let (local, entrance) = (local.clone(), self.entrance.clone());
         let (drain, abort) = (self.drain.clone(), self.abort.clone());
-        self.tasks.spawn_local(connection::serve(
-            stream, peer, local, entrance, drain, abort,
-        ));
+        let serving = connection::serve(stream, peer, local, entrance, drain, abort);
+        self.tasks.spawn_local(serving.map(move |()| drop(place)));
+    }
+
+    /// Serves what another worker has accepted.
+    fn serve_handed(&self, local: &Rc<Local>, handed: Handed) {
+        match TcpStream::from_std(handed.stream) {
+            Ok(stream) => self.serve(local, stream, handed.peer, handed.place),
+            Err(error) => tracing::warn!(%error, "a connection cannot be taken over"),
+        }
     }
 }
 
-/// Accepts connections and serves each on this worker, on the terms of the moment, until `closed`.
+/// Accepts connections and serves each on the terms of the moment, until `closed`: on this worker, or
+/// on another that has fewer.
 pub async fn accept(
     socket: Rc<TcpListener>,
     local: Rc<Local>,
     terms: Rc<RefCell<Rc<Terms>>>,
+    balance: Arc<Balance>,
     closed: CancellationToken,
 ) {
     let serve = |stream: TcpStream, peer: SocketAddr| {
-        terms.borrow().serve(&local, stream, peer);
+        let place = balance.place(local.worker);
+        if place.worker() == local.worker {
+            terms.borrow().serve(&local, stream, peer, place);
+            return;
+        }
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be handed over");
+                return;
+            }
+        };
+        let handed = Handed {
+            stream,
+            peer,
+            place,
+        };
+        if let Err(mut back) = balance.hand_over(handed) {
+            back.place = back.place.moved_to(local.worker);
+            terms.borrow().serve_handed(&local, back);
+        }
     };
     loop {
         let accepted = tokio::select! {
@@ -80,7 +115,34 @@ pub async fn accept(
         if stream.set_nonblocking(true).is_ok()
             && let Ok(stream) = TcpStream::from_std(stream)
         {
-            serve(stream, peer);
+            // Nothing is handed over any more.
+            let place = balance.stay(local.worker);
+            terms.borrow().serve(&local, stream, peer, place);
+        }
+    }
+}
+
+/// Serves what other workers hand over, until `closed` and to the last that was handed over by then.
+pub async fn take_over(
+    mut handed: Receiver<Handed>,
+    local: Rc<Local>,
+    terms: Rc<RefCell<Rc<Terms>>>,
+    closed: CancellationToken,
+) {
+    let mut ending = false;
+    loop {
+        let next = tokio::select! {
+            next = handed.recv() => next,
+            () = closed.cancelled(), if !ending => {
+                // Whoever comes later keeps what it has.
+                handed.close();
+                ending = true;
+                continue;
+            }
+        };
+        match next {
+            Some(handed) => terms.borrow().serve_handed(&local, handed),
+            None => return,
         }
     }
 }

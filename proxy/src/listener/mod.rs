@@ -1,10 +1,12 @@
 //! Listening sockets: which there are, and what comes in on them.
 
 mod accept;
+mod balance;
 mod inherited;
 mod reconcile;
 mod socket;
 
-pub use accept::{Terms, accept};
+pub use accept::{Terms, accept, take_over};
+pub use balance::{Balance, Share};
 pub use inherited::Inherited;
 pub use reconcile::{Plan, Sockets};

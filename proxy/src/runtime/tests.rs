@@ -210,3 +210,34 @@ async fn the_time_a_drain_may_take_is_the_one_that_was_set_last() {
     drained.expect("it drains in the time set last");
     client.await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_few_connections_are_spread_evenly_over_the_workers() {
+    let runtime = Arc::new(Runtime::start(3).unwrap());
+    let yaml = format!("{WEB}{{kind: Route, name: r, respond: {{status: 200, body: hello}}}}");
+    apply(&runtime, 1, &yaml).await.unwrap();
+    let at = address(&runtime, "web");
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        let mut client = TcpStream::connect(at).await.unwrap();
+        client
+            .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .unwrap();
+        // Answered, so that it has its worker.
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"hello") {
+            answer.push(client.read_u8().await.unwrap());
+        }
+        clients.push(client);
+    }
+    let snapshot = runtime.snapshot();
+    let web = &snapshot.listeners[&Name::new("web").unwrap()];
+    let open = |worker| web.counters.shard(worker).connections_active.get();
+    assert_eq!([0, 1, 2].map(open), [2, 2, 2]);
+    // Those that were handed over are drained as all others.
+    runtime.drain(Duration::from_secs(20)).await;
+    for mut client in clients {
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+    }
+}

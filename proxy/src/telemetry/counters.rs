@@ -1,7 +1,10 @@
 //! Counters with one writer each: every worker has its own shard, so counting a request writes to
 //! no memory another worker writes to. Reading sums the shards.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use http::StatusCode;
 
@@ -165,7 +168,7 @@ pub struct ListenerCounters {
 
 /// The shards of a cluster's counters.
 #[derive(Debug)]
-pub struct ClusterCounters(Box<[ClusterShard]>);
+pub struct ClusterCounters(Box<[Arc<ClusterShard>]>);
 
 impl ListenerCounters {
     /// Writes those of TLS handshakes.
@@ -287,16 +290,12 @@ impl ClusterCounters {
     /// Counters for `workers` workers, at least one.
     #[must_use]
     pub fn new(workers: usize) -> Self {
-        Self(
-            (0..workers.max(1))
-                .map(|_| ClusterShard::default())
-                .collect(),
-        )
+        Self((0..workers.max(1)).map(|_| Arc::default()).collect())
     }
 
     /// The shard of a worker.
     #[must_use]
-    pub fn shard(&self, worker: usize) -> &ClusterShard {
+    pub fn shard(&self, worker: usize) -> &Arc<ClusterShard> {
         shard(&self.0, worker)
     }
 
@@ -314,7 +313,7 @@ impl ClusterCounters {
     /// Writes them in Prometheus' text form.
     pub fn render(&self, name: &str, out: &mut Rendered) {
         let label = format!("cluster=\"{name}\"");
-        let sum = |of: fn(&ClusterShard) -> u64| self.0.iter().map(of).sum::<u64>();
+        let sum = |of: fn(&ClusterShard) -> u64| self.0.iter().map(|s| of(s)).sum::<u64>();
         out.gauge(
             "fleetway_cluster_requests_active",
             &label,

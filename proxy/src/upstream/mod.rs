@@ -18,7 +18,7 @@ pub use send::{Notify, To, send};
 pub use stream::Stream;
 use tokio::time::Instant;
 
-use crate::{cluster::Cluster, tls::HandshakeError};
+use crate::{cluster::Cluster, telemetry::ClusterShard, tls::HandshakeError};
 
 /// Whatever went wrong with a body.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -52,8 +52,8 @@ pub enum UpstreamError {
 /// Counts a request as in flight until dropped.
 #[derive(Debug)]
 pub struct InFlight {
-    cluster: Arc<Cluster>,
-    worker: usize,
+    /// Of one worker, so that no other counts references to it.
+    shard: Arc<ClusterShard>,
     /// Until it is known how long it took.
     began: Option<Instant>,
 }
@@ -61,11 +61,11 @@ pub struct InFlight {
 impl InFlight {
     /// One more request to `cluster` by this worker, which came when it `began`.
     #[must_use]
-    pub fn new(cluster: Arc<Cluster>, worker: usize, began: Instant) -> Self {
-        cluster.counters.shard(worker).requests_active.increment();
+    pub fn new(cluster: &Cluster, worker: usize, began: Instant) -> Self {
+        let shard = cluster.counters.shard(worker).clone();
+        shard.requests_active.increment();
         Self {
-            cluster,
-            worker,
+            shard,
             began: Some(began),
         }
     }
@@ -74,8 +74,7 @@ impl InFlight {
     /// long as this is there.
     pub fn end(&mut self, at: Instant) {
         if let Some(began) = self.began.take() {
-            let shard = self.cluster.counters.shard(self.worker);
-            shard.duration.observe(at.duration_since(began));
+            self.shard.duration.observe(at.duration_since(began));
         }
     }
 }
@@ -85,10 +84,6 @@ impl Drop for InFlight {
         if self.began.is_some() {
             self.end(Instant::now());
         }
-        self.cluster
-            .counters
-            .shard(self.worker)
-            .requests_active
-            .decrement();
+        self.shard.requests_active.decrement();
     }
 }

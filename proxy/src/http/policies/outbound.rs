@@ -148,7 +148,7 @@ async fn send(local: &Local, sending: Sending) -> Result<Response<Bytes>, SendEr
     let endpoint = local.pick(cluster, slot);
     let endpoint = endpoint.ok_or_else(|| failed("the cluster has no endpoint"))?;
     let began = Instant::now();
-    let mut in_flight = InFlight::new(cluster.clone(), local.worker, began);
+    let mut in_flight = InFlight::new(cluster, local.worker, began);
     let shard = cluster.counters.shard(local.worker);
     let pool = match cluster.proxy_protocol {
         // Connections that say whom they are for are for nobody else.
