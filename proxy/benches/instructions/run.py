@@ -238,11 +238,16 @@ def measure(program, some, more):
     return {name: round((total - base) / more) for name, total in zip(names, totals)}
 
 
+def compiler():
+    """The version of the compiler, without which figures are not those of the same program."""
+    return subprocess.run(["rustc", "--version"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()[1]
+
+
 def accept(measured, tolerance):
     lines = [
         "# Instructions that a request costs the proxy, in user space, under the profile `counted`. Written by",
         "# `make instructions ACCEPT=1`. More than the tolerance above them fails `make instructions`.",
-        f'arch = "{platform.machine()}"', f"tolerance_percent = {tolerance}", "", "[instructions]"]
+        f'arch = "{platform.machine()}"', f'rustc = "{compiler()}"', f"tolerance_percent = {tolerance}", "", "[instructions]"]
     lines += [f"{name} = {count}" for name, count in measured.items()]
     FIGURES.write_text("\n".join(lines) + "\n")
 
@@ -255,8 +260,11 @@ def main():
     options.add_argument("--accept", action="store_true", help="write what was counted as the new figures")
     options = options.parse_args()
     known = tomllib.loads(FIGURES.read_text()) if FIGURES.exists() else {}
-    if known and known["arch"] != platform.machine() and not options.accept:
-        sys.exit(f"the figures are for {known['arch']}, this is {platform.machine()}: nothing to compare with")
+    here = {"arch": platform.machine(), "rustc": compiler()}
+    others = [f"{key} {known[key]}, not {value}" for key, value in here.items() if known.get(key, value) != value]
+    if others and not options.accept:
+        print(f"the figures are for {', '.join(others)}: nothing to compare with")
+        return
     figures, tolerance = known.get("instructions", {}), known.get("tolerance_percent", 3)
     measured = measure(options.program, options.some, options.more)
     worse, better = [], []

@@ -148,6 +148,7 @@ async fn stages(
                     peer: client.map_or(peer, |client| client.source),
                     destination,
                     tls,
+                    forwarded_for: OnceCell::new(),
                     logged: OnceCell::new(),
                     client: OnceCell::new(),
                     own: OnceCell::new(),

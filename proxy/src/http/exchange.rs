@@ -43,6 +43,8 @@ pub struct Connection {
     pub destination: Option<SocketAddr>,
     /// What its TLS handshake told, if it came over TLS.
     pub tls: Option<Box<TlsFacts>>,
+    /// The client as `x-forwarded-for` has it, once a request was forwarded.
+    pub forwarded_for: OnceCell<HeaderValue>,
     /// What the lines of its requests in the access log begin with, once there is one.
     pub logged: OnceCell<Box<[u8]>>,
     /// What policies are told of it, once there is one.
@@ -56,6 +58,12 @@ impl Connection {
     #[must_use]
     pub const fn is_https(&self) -> bool {
         self.tls.is_some()
+    }
+
+    /// The client as `x-forwarded-for` has it.
+    pub(super) fn forwarded_for(&self) -> &HeaderValue {
+        self.forwarded_for
+            .get_or_init(|| headers::address(self.peer.ip()))
     }
 
     /// The connections to `cluster` that its requests may use.

@@ -194,7 +194,7 @@ fn prepare(
     headers::spend_forward(&parts.method, fields);
     headers::add_via(fields, received);
     let client = headers::Client {
-        peer: connection.peer.ip(),
+        peer: connection.forwarded_for(),
         https: connection.is_https(),
         trusted_hops: view.listener.protocol.trusted_hops(),
     };

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
+use uuid::fmt::Hyphenated;
 
 /// `x-forwarded-for`
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -22,6 +24,10 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 /// whether it names them or not (RFC 9110 section 7.6.1). `TE: trailers` is the caller's to put
 /// back, and so is `Upgrade`, which is returned if `Connection` names it.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    // One look at each is less than a look for each.
+    if !headers.keys().any(is_hop_by_hop) {
+        return None;
+    }
     let mut upgrade = None;
     if headers.contains_key(header::CONNECTION) {
         let named: smallvec::SmallVec<[HeaderName; 4]> = headers
@@ -53,6 +59,20 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
         headers.remove(name);
     }
     upgrade
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 /// Whether the client takes trailers: `TE` has the member `trailers` (RFC 9110 section 10.1.4).
@@ -99,9 +119,9 @@ pub fn add_via(headers: &mut HeaderMap, received: Version) {
 
 /// Whom a request is from, as far as this proxy knows.
 #[derive(Debug, Clone, Copy)]
-pub struct Client {
-    /// The other end of the connection.
-    pub peer: IpAddr,
+pub struct Client<'c> {
+    /// The other end of the connection: see [`address`].
+    pub peer: &'c HeaderValue,
     /// Whether that is over TLS.
     pub https: bool,
     /// How many proxies before this one are believed.
@@ -111,19 +131,23 @@ pub struct Client {
 /// Tells the upstream who asked. Of `X-Forwarded-For` what trusted proxies wrote is kept, and the
 /// peer added; `-Proto` and `-Host` are set unless a trusted proxy did. What anyone else claims is
 /// taken out.
-pub fn add_forwarded(headers: &mut HeaderMap, client: Client, authority: Option<&HeaderValue>) {
+pub fn add_forwarded(headers: &mut HeaderMap, client: Client<'_>, authority: Option<&HeaderValue>) {
     let hops = client.trusted_hops;
-    let peer = client.peer.to_canonical();
-    let mut list = Vec::with_capacity(64);
+    let mut list = Vec::new();
     if hops > 0 {
         for entry in trusted_entries(headers, hops) {
             list.extend_from_slice(entry);
             list.extend_from_slice(b", ");
         }
     }
-    // Writing to a vector cannot fail.
-    let _ = std::io::Write::write_fmt(&mut list, format_args!("{peer}"));
-    if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(list)) {
+    let whole = match list.is_empty() {
+        true => Ok(client.peer.clone()),
+        false => {
+            list.extend_from_slice(client.peer.as_bytes());
+            HeaderValue::from_maybe_shared(Bytes::from(list))
+        }
+    };
+    if let Ok(value) = whole {
         headers.insert(X_FORWARDED_FOR, value);
     }
     if hops == 0 {
@@ -139,6 +163,12 @@ pub fn add_forwarded(headers: &mut HeaderMap, client: Client, authority: Option<
             None => headers.remove(X_FORWARDED_HOST),
         };
     }
+}
+
+/// An address as `X-Forwarded-For` has it.
+pub fn address(address: IpAddr) -> HeaderValue {
+    let text = Bytes::from(address.to_canonical().to_string());
+    HeaderValue::from_maybe_shared(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 /// The last `hops` entries of `X-Forwarded-For`, in their order.
@@ -185,23 +215,16 @@ pub fn request_id(headers: &mut HeaderMap, random: impl FnOnce() -> u128) -> Hea
         }
         return first;
     }
-    let id = HeaderValue::from_maybe_shared(bytes::Bytes::from(uuid(random())))
+    let id = HeaderValue::from_bytes(uuid(random(), &mut [0; Hyphenated::LENGTH]))
         .unwrap_or_else(|_| HeaderValue::from_static("0"));
     headers.insert(X_REQUEST_ID, id.clone());
     id
 }
 
 /// Random bits as a UUID of version 4 (RFC 9562 section 5.4).
-fn uuid(random: u128) -> String {
-    let bits = (random & !(0xf000 << 64) & !(0b11 << 62)) | (0x4000 << 64) | (0b10 << 62);
-    format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        bits >> 96,
-        (bits >> 80) & 0xffff,
-        (bits >> 64) & 0xffff,
-        (bits >> 48) & 0xffff,
-        bits & 0xffff_ffff_ffff
-    )
+fn uuid(random: u128, text: &mut [u8]) -> &[u8] {
+    let uuid = uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid();
+    uuid.hyphenated().encode_lower(text).as_bytes()
 }
 
 /// HTTP/2 may split `Cookie` into several fields; HTTP/1.1 has one (RFC 9113 section 8.2.3).
@@ -271,8 +294,9 @@ mod tests {
         ]);
         headers.insert(header::FORWARDED, HeaderValue::from_static("for=evil"));
         let host = HeaderValue::from_static("good");
+        let peer = address("::ffff:127.0.0.1".parse().unwrap());
         let client = |trusted_hops| Client {
-            peer: "::ffff:127.0.0.1".parse().unwrap(),
+            peer: &peer,
             https: false,
             trusted_hops,
         };

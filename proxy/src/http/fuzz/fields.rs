@@ -90,9 +90,9 @@ fn hop_by_hop(fields: &HeaderMap) {
 }
 
 fn forwarded(fields: &HeaderMap, trusted_hops: usize, https: bool) {
-    let peer = IpAddr::from([192, 0, 2, 7]);
+    let peer = headers::address(IpAddr::from([192, 0, 2, 7]));
     let client = headers::Client {
-        peer,
+        peer: &peer,
         https,
         trusted_hops,
     };
@@ -102,7 +102,7 @@ fn forwarded(fields: &HeaderMap, trusted_hops: usize, https: bool) {
     let before = listed(fields, "x-forwarded-for");
     let after = listed(&told, "x-forwarded-for");
     let (last, trusted) = after.split_last().expect("the peer");
-    assert_eq!(last, peer.to_string().as_bytes());
+    assert_eq!(last, peer.as_bytes());
     assert_eq!(all(&told, &headers::X_FORWARDED_FOR).len(), 1);
     assert_eq!(trusted.len(), before.len().min(trusted_hops));
     assert!(before.ends_with(trusted));
