@@ -188,7 +188,10 @@ async fn stages(
                     if let Some(secured) = Box::pin(handshake).await {
                         let record = of(Some(&secured.facts));
                         drop(view);
-                        let stream = secured.stream;
+                        let mut stream = secured.stream;
+                        // Where nothing is ever sent to the client it gets its tickets all the same.
+                        // A connection that is broken is found to be soon enough.
+                        let _ = stream.get_mut().0.uncork().await;
                         let served = tcp::serve(stream, client, passage, &local, shard, record);
                         Box::pin(served).await;
                     }

@@ -203,6 +203,11 @@ impl WriteBuffer {
         self.len() == 0
     }
 
+    /// Whether the transport may still keep some of what was written to it.
+    pub(super) fn is_unflushed(&self) -> bool {
+        self.unflushed
+    }
+
     /// The flat buffer, to append to.
     pub(super) fn flat(&mut self) -> &mut Vec<u8> {
         if self.flat.capacity() == 0 {

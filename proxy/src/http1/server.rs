@@ -561,16 +561,29 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         if !lingers && !self.config.close_notify {
             return Ok(());
         }
-        let deadline = Instant::now() + self.config.linger_timeout;
+        // The end of a response can be on its way with this: then it is that which is waited for.
+        let last = self.shared.state.borrow().write.is_unflushed();
+        let mut deadline = Instant::now()
+            + match last {
+                true => self.config.write_timeout,
+                false => self.config.linger_timeout,
+            };
+        let lost = |error| if last { Err(error) } else { Ok(()) };
         let mut shut = false;
         poll_fn(|cx| {
             let state = &mut *self.shared.state.borrow_mut();
             if !shut {
                 match Pin::new(&mut state.io).poll_shutdown(cx) {
-                    Poll::Ready(Ok(())) => shut = true,
-                    Poll::Ready(Err(_)) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Ok(())) => {
+                        shut = true;
+                        deadline = Instant::now() + self.config.linger_timeout;
+                    }
+                    Poll::Ready(Err(_)) => {
+                        return Poll::Ready(lost(ConnectionError::ClientGone));
+                    }
                     Poll::Pending => {
-                        return poll_deadline(self.timer.as_mut(), cx, deadline).map(Ok);
+                        return poll_deadline(self.timer.as_mut(), cx, deadline)
+                            .map(|()| lost(ConnectionError::WriteTimeout));
                     }
                 }
                 if !lingers {

@@ -89,7 +89,11 @@ impl Balance {
     pub fn place(self: &Arc<Self>, own: usize) -> Place {
         let open = |seat: &Seat| seat.open.load(Relaxed);
         let here = self.0.get(own).map_or(0, open);
-        let least = self.0.iter().map(open).enumerate().min_by_key(|of| of.1);
+        let seats = self.0.iter().enumerate();
+        let taken = seats.filter(|(_, seat)| !seat.handed.is_closed());
+        let least = taken
+            .map(|(worker, seat)| (worker, open(seat)))
+            .min_by_key(|of| of.1);
         let worker = match least {
             Some((worker, least)) if here > least + least / 4 => worker,
             _ => own,

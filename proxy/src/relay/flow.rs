@@ -114,8 +114,14 @@ impl Flow {
                 ready!(Pin::new(&mut *sink).poll_flush(cx)).map_err(Fault::Sink)?;
                 return Poll::Pending;
             };
-            if taken.map_err(Fault::Source)? == 0 {
-                self.state = State::Ending;
+            match taken {
+                Ok(0) => self.state = State::Ending,
+                Ok(_) => {}
+                Err(error) => {
+                    // What came before is not withheld.
+                    let _ = Pin::new(&mut *sink).poll_flush(cx);
+                    return Poll::Ready(Err(Fault::Source(error)));
+                }
             }
         }
     }

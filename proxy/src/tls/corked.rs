@@ -42,6 +42,10 @@ enum State {
     Tickets,
     /// A flush is a flush.
     Open,
+    /// The last byte was written; the client is told so when this is read on or dropped.
+    Shut,
+    /// It was told.
+    Told,
 }
 
 impl Corked {
@@ -56,8 +60,12 @@ impl Corked {
     }
 
     /// The handshake is over, and the client waits for nothing of it.
-    pub const fn established(&mut self) {
+    pub fn established(&mut self) {
         self.state = State::Tickets;
+        // As long as it is held it takes no more room than it needs.
+        let rest = self.held.get(self.written..).unwrap_or_default().into();
+        self.release();
+        self.held = rest;
     }
 
     /// Writes what is held.
@@ -105,6 +113,7 @@ impl Corked {
         if self.held.capacity() == 0 {
             self.held = ROOM.take();
         }
+        self.held.drain(..std::mem::take(&mut self.written));
         for slice in slices {
             self.held.extend_from_slice(slice);
         }
@@ -132,6 +141,10 @@ impl AsyncRead for Corked {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.state == State::Shut {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            this.state = State::Told;
+        }
         let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
         if read.is_pending() && this.state == State::Handshake {
             // Where it cannot be written now, this is called again once it can.
@@ -177,14 +190,20 @@ impl AsyncWrite for Corked {
         let this = self.get_mut();
         match this.state {
             State::Handshake | State::Tickets => Poll::Ready(Ok(())),
-            State::Open => this.poll_held(cx),
+            State::Open | State::Shut | State::Told => this.poll_held(cx),
         }
     }
 
+    /// Closing a connection ends it as well: who does not read on needs no call for it.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_held(cx))?;
-        Pin::new(&mut this.stream).poll_shutdown(cx)
+        if this.state != State::Told {
+            this.state = State::Shut;
+            // Who waits for what it reads already is to read again.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

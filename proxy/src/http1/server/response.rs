@@ -139,7 +139,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
                     Poll::Pending => break,
                 }
             }
-            // What ends the connection can go with the end of its last response.
+            // What ends the connection can go with the end of a small last response.
             let flushed = match progress.ended && self.last && self.config.close_notify {
                 true => self.shared.poll_write_last(cx),
                 false => self.shared.poll_flush(cx),

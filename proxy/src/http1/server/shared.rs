@@ -18,6 +18,9 @@ use crate::http1::body::{BodyError, Decoded, Decoder};
 use crate::http1::buffer::{ReadBuffer, WriteBuffer};
 use crate::http1::head::put_interim;
 
+/// The most of a response that its connection's end may take along.
+const LAST_MAX: usize = 2048;
+
 /// How far the connection reads ahead of a body that nobody polls, so as to see a client leave.
 const READ_AHEAD: usize = 32 * 1024;
 /// The most bytes of interim responses that may wait to be written.
@@ -154,10 +157,15 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Shared<I> {
         state.write.poll_flush(&mut state.io, cx)
     }
 
-    /// Writes what is queued and leaves it to the end of the connection to flush it.
+    /// Writes what is queued and, where that is little, leaves it to the end of the connection to
+    /// flush it. Not where only that end ends the response: it must not come too early.
     pub(super) fn poll_write_last(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let state = &mut *self.state.borrow_mut();
-        state.write.poll_write(&mut state.io, cx)
+        let write = &mut state.write;
+        match state.close_delimited || write.is_unflushed() || write.len() > LAST_MAX {
+            true => write.poll_flush(&mut state.io, cx),
+            false => write.poll_write(&mut state.io, cx),
+        }
     }
 
     /// What goes on beside the service and the response: writes what is queued, reads ahead for

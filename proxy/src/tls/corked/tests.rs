@@ -63,9 +63,31 @@ async fn what_ends_a_connection_goes_with_what_was_written_last() {
     assert_eq!(come(&client), 0);
     corked.write_all(b"bye").await.unwrap();
     corked.shutdown().await.unwrap();
+    drop(corked);
     let mut read = String::new();
     client.read_to_string(&mut read).await.unwrap();
     assert_eq!(read, "answerbye");
+}
+
+#[tokio::test]
+async fn the_client_is_told_of_the_end_while_it_is_read_on() {
+    let (mut client, corked) = pair().await;
+    let (mut reader, mut writer) = tokio::io::split(corked);
+    // It waits before the end, and goes on behind it.
+    let mut rest = String::new();
+    let reading = reader.read_to_string(&mut rest);
+    let ending = async {
+        tokio::task::yield_now().await;
+        writer.shutdown().await.unwrap();
+    };
+    let hearing = async {
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+        client.write_all(b"more").await.unwrap();
+        client.shutdown().await.unwrap();
+    };
+    let (read, (), ()) = tokio::join!(reading, ending, hearing);
+    read.unwrap();
+    assert_eq!(rest, "more");
 }
 
 #[tokio::test]

@@ -424,10 +424,13 @@ async fn a_client_that_sends_without_a_pause_is_read_on_for_the_time_to_linger_o
     assert!(reads.get() > 1 && reads.get() < Endless::MOST);
 }
 
-/// A client that sends this, waits, and notes whether its connection was shut down before its end.
+/// A client that sends this, waits, and notes whether its connection was flushed, and shut down
+/// before its end, if it can be.
 struct Waiting {
     first: &'static [u8],
+    flushed: Rc<Cell<bool>>,
     shut: Rc<Cell<bool>>,
+    ends: bool,
 }
 
 impl AsyncRead for Waiting {
@@ -455,10 +458,14 @@ impl AsyncWrite for Waiting {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.flushed.set(true);
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.ends {
+            return Poll::Pending;
+        }
         self.shut.set(true);
         Poll::Ready(Ok(()))
     }
@@ -476,7 +483,9 @@ async fn a_connection_is_shut_down_where_that_says_more_than_closing_it() {
         let shut = Rc::<Cell<bool>>::default();
         let client = Waiting {
             first,
+            flushed: Rc::default(),
             shut: shut.clone(),
+            ends: true,
         };
         let config = ServerConfig {
             close_notify,
@@ -485,5 +494,47 @@ async fn a_connection_is_shut_down_where_that_says_more_than_closing_it() {
         let served = serve(client, &config, Drain::new().watch(), echo).await;
         assert_eq!(served.is_ok(), first == LAST);
         assert_eq!(shut.get(), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_connection_takes_a_small_response_along_and_is_waited_for_as_long() {
+    const LAST: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    const OLD: &[u8] = b"GET / HTTP/1.0\r\nhost: a\r\n\r\n";
+    let config = ServerConfig::default();
+    for (first, size, along) in [
+        (LAST, 1000, true),
+        (LAST, 100_000, false),
+        (OLD, 1000, false),
+    ] {
+        let flushed = Rc::<Cell<bool>>::default();
+        let client = Waiting {
+            first,
+            flushed: flushed.clone(),
+            shut: Rc::default(),
+            ends: false,
+        };
+        let service = |_: Request<RequestBody>| async move {
+            let bytes = Bytes::from(vec![b'x'; size]);
+            let body: TestBody = match first {
+                // Without a length the end of the connection is that of the response.
+                OLD => {
+                    let chunk = Ok(http_body::Frame::data(bytes));
+                    BodyExt::boxed(StreamBody::new(tokio_stream::iter([chunk])))
+                }
+                _ => full(bytes),
+            };
+            Response::new(body)
+        };
+        let begun = Instant::now();
+        let served = serve(client, &config, Drain::new().watch(), service).await;
+        assert_eq!(flushed.get(), !along);
+        let (within, lost) = match along {
+            true => (config.write_timeout, true),
+            false => (config.linger_timeout, false),
+        };
+        assert_eq!(begun.elapsed(), within);
+        let is_lost = matches!(served, Err(ConnectionError::WriteTimeout));
+        assert_eq!(is_lost, lost, "{size}");
     }
 }
