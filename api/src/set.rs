@@ -209,21 +209,26 @@ impl<T> ResourceSet<T> {
         for id in &invalid.ids {
             next.take(id);
         }
-        let mut touched: BTreeMap<Id, Touched> = BTreeMap::new();
+        let mut touched: BTreeMap<Id, Touched<T>> = BTreeMap::new();
+        // Whether anything was claimed that another claimed at the time.
+        let mut contested = false;
         for change in changes {
             let id = change.id();
-            let before = next.take(&id);
-            let after = match change {
+            let (before, after) = match change {
                 Change::Put(entry) => {
-                    next.index(&entry.resource);
-                    next.of_mut(id.kind).insert(id.name.clone(), entry.clone());
-                    Some(entry)
+                    let put = entry.clone();
+                    let before = next.of_mut(id.kind).insert(id.name.clone(), put);
+                    if let Some(before) = &before {
+                        next.unindex(&before.resource);
+                    }
+                    contested |= next.index(&entry.resource);
+                    (before, Some(entry))
                 }
-                Change::Delete(_) => None,
+                Change::Delete(_) => (next.take(&id), None),
             };
-            touched.insert(id, Touched::by(before.as_deref(), after.as_deref()));
+            touched.insert(id, Touched::by(before.as_deref(), after));
         }
-        next.judge(&touched, invalid)?;
+        next.judge(&touched, contested, invalid)?;
         Ok(next)
     }
 
@@ -233,7 +238,8 @@ impl<T> ResourceSet<T> {
         Some(before)
     }
 
-    fn index(&mut self, resource: &Resource) {
+    /// Whether another claims something of it, too.
+    fn index(&mut self, resource: &Resource) -> bool {
         let id = resource.id();
         resource.references(|role, name, _| {
             self.referrers
@@ -241,12 +247,15 @@ impl<T> ResourceSet<T> {
                 .or_default()
                 .insert(id.clone());
         });
+        let mut contested = false;
         resource.claims(|claim| {
             let claimants = self.claims.entry(claim).or_default();
             if !claimants.contains(&id) {
+                contested |= !claimants.is_empty();
                 claimants.push(id.clone());
             }
         });
+        contested
     }
 
     fn unindex(&mut self, resource: &Resource) {
@@ -270,15 +279,24 @@ impl<T> ResourceSet<T> {
         });
     }
 
-    /// Checks everything the touched resources could have broken.
-    fn judge(&self, touched: &BTreeMap<Id, Touched>, invalid: &Invalid) -> Result<(), Rejection> {
+    /// Checks everything the touched resources could have broken; what they claim, where some of it
+    /// was contested.
+    fn judge(
+        &self,
+        touched: &BTreeMap<Id, Touched<T>>,
+        contested: bool,
+        invalid: &Invalid,
+    ) -> Result<(), Rejection> {
         let mut errors = Vec::new();
         let mut referrers = Vec::new();
         let mut other_faults = false;
         for (id, how) in touched {
-            if let Some(entry) = self.get(id) {
+            if let Some(entry) = &how.after {
                 let known = errors.len();
-                self.judge_one(&entry.resource, touched, invalid, &mut errors);
+                self.judge_references(&entry.resource, invalid, &mut errors);
+                if contested {
+                    self.judge_claims(&entry.resource, touched, &mut errors);
+                }
                 other_faults |= errors.len() > known;
             } else {
                 // Referrers that were themselves changed report the missing target as theirs.
@@ -315,14 +333,12 @@ impl<T> ResourceSet<T> {
         Err(Rejection { errors, referrers })
     }
 
-    fn judge_one(
+    fn judge_claims(
         &self,
         resource: &Resource,
-        touched: &BTreeMap<Id, Touched>,
-        invalid: &Invalid,
+        touched: &BTreeMap<Id, Touched<T>>,
         errors: &mut Vec<FieldError>,
     ) {
-        self.judge_references(resource, invalid, errors);
         let id = resource.id();
         let mut met: SmallVec<[Id; 2]> = SmallVec::new();
         resource.claims(|claim| {
@@ -375,21 +391,26 @@ impl<T> ResourceSet<T> {
 
 /// What a change did to a resource as far as others can notice.
 #[derive(Debug)]
-struct Touched {
+struct Touched<T> {
+    /// What it is now, if it is there.
+    after: Option<Shared<T>>,
     /// It came, or its fleets or what it is changed, so what refers to it must be looked at.
     reach_changed: bool,
 }
 
-impl Touched {
-    fn by<T>(before: Option<&Entry<T>>, after: Option<&Entry<T>>) -> Self {
-        let reach_changed = match (before, after) {
+impl<T> Touched<T> {
+    fn by(before: Option<&Entry<T>>, after: Option<Shared<T>>) -> Self {
+        let reach_changed = match (before, &after) {
             (Some(before), Some(after)) => {
                 before.resource.common().fleets != after.resource.common().fleets
                     || !after.resource.stands_in_for(&before.resource)
             }
             _ => true,
         };
-        Self { reach_changed }
+        Self {
+            after,
+            reach_changed,
+        }
     }
 }
 
