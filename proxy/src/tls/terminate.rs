@@ -82,6 +82,9 @@ impl Terminate {
             config.alpn_protocols = settings.alpn.iter().map(|one| one.id().to_vec()).collect();
         }
         config.ticketer = ticketer;
+        // Clients that open several connections resume with it more than once, or get another with
+        // each; a second one would be made for nothing by all that do not.
+        config.send_tls13_tickets = 1;
         // Clients often put the suite first that costs both ends most.
         config.ignore_client_order = true;
         Ok(Self {
