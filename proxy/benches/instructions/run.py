@@ -26,6 +26,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 FIGURES = HERE / "figures.toml"
+BUILT = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 HOSTS, PER_HOST = 100, 10
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nserver: backend\r\ncontent-length: 1024\r\n\r\n" + b"x" * 1024
 PATIENCE = 120
@@ -254,7 +255,7 @@ def accept(measured, tolerance):
 
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--program", default=str(ROOT / "target" / "counted" / "fleetway-proxy"))
+    options.add_argument("--program", default=str(BUILT / "counted" / "fleetway-proxy"))
     options.add_argument("--some", type=int, default=200, help="requests of each scenario in every run")
     options.add_argument("--more", type=int, default=3000, help="further requests of the scenario counted")
     options.add_argument("--accept", action="store_true", help="write what was counted as the new figures")

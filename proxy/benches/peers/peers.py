@@ -369,7 +369,8 @@ class OursAccessLog(Ours):
 
 def ours():
     """The proxy to measure: OURS_BIN, else what `cargo build --release` made."""
-    return os.environ.get("OURS_BIN", str(ROOT / "target" / "release" / "fleetway-proxy"))
+    built = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    return os.environ.get("OURS_BIN", str(built / "release" / "fleetway-proxy"))
 
 
 def beside(program):
