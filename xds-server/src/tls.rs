@@ -27,6 +27,10 @@ use zeroize::Zeroizing;
 
 use crate::{config::ClientIdentity, delta::Exposure};
 
+mod handshake;
+
+pub(crate) use handshake::handshake;
+
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 

@@ -13,14 +13,14 @@ use futures_util::{Stream, StreamExt as _, future::ready};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    time::{Sleep, sleep, timeout},
+    time::{Sleep, sleep},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 use tonic::transport::server::{Connected, TcpIncoming};
 
 use super::{claims::Claims, repeats::Repeats, session::Exposure};
-use crate::tls::Tls;
+use crate::tls::{Tls, handshake};
 
 /// The other end of a connection.
 #[derive(Debug, Clone)]
@@ -84,25 +84,21 @@ async fn greet(
     let stream = match tls {
         None => Either::Left(stream),
         Some(tls) => {
-            let handshake = TlsAcceptor::from(tls.xds()).accept(stream);
-            match timeout(first_bytes, handshake).await {
-                Ok(Ok(stream)) => {
-                    if tls.identifies_clients() {
-                        peer.claims = Some(Arc::new(claims(&stream)));
-                    }
-                    Either::Right(Box::new(stream))
+            let ip = peer.address.map(|address| address.ip());
+            let tell = |error: &io::Error| {
+                let error = error.to_string();
+                if let Some(untold) = failures.tell(ip, &error, Instant::now()) {
+                    let address = peer.address.map(|address| address.to_string());
+                    tracing::warn!(address, error, untold, "a handshake failed");
                 }
-                Ok(Err(error)) => {
-                    let error = error.to_string();
-                    let ip = peer.address.map(|address| address.ip());
-                    if let Some(untold) = failures.tell(ip, &error, Instant::now()) {
-                        let address = peer.address.map(|address| address.to_string());
-                        tracing::warn!(address, error, untold, "a handshake failed");
-                    }
-                    return Ok(None);
-                }
-                Err(_) => return Ok(None),
+            };
+            let Some(stream) = handshake(stream, tls.xds(), first_bytes, tell).await else {
+                return Ok(None);
+            };
+            if tls.identifies_clients() {
+                peer.claims = Some(Arc::new(claims(&stream)));
             }
+            Either::Right(stream)
         }
     };
     Ok(Some(Connection {

@@ -1,6 +1,6 @@
 //! Connections: how many there are at once, and how long a client may take to ask.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
@@ -15,13 +15,12 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::timeout,
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::server::TlsStream;
 use tokio_util::{either::Either, sync::CancellationToken};
 
 use super::origin::Local;
-use crate::tls::Tls;
+use crate::tls::{Tls, handshake};
 
 /// What clients are held to, so that none keeps the others out.
 #[derive(Debug, Clone, Copy)]
@@ -96,21 +95,18 @@ async fn greeted(
     let Some(tls) = tls else {
         return Some(Either::Left(stream));
     };
-    let handshake = TlsAcceptor::from(tls.rest()).accept(stream);
-    match timeout(patience, handshake).await {
-        Ok(Ok(stream)) => Some(Either::Right(Box::new(stream))),
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "a handshake failed");
-            None
-        }
-        Err(_) => None,
-    }
+    let tell = |error: &io::Error| tracing::debug!(%error, "a handshake failed");
+    let stream = handshake(stream, tls.rest(), patience, tell).await?;
+    Some(Either::Right(stream))
 }
 
 #[cfg(test)]
 mod tests {
     use axum::routing::get;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        time::timeout,
+    };
 
     use super::*;
 

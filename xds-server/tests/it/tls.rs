@@ -1,8 +1,14 @@
 //! Certificates of the server's own: which it takes, at the start and later.
 
-use std::{fs, path::PathBuf, process::Stdio, time::Duration};
+use std::{fs, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
 use rcgen::KeyPair;
+use rustls::{
+    AlertDescription, ClientConfig, RootCertStore,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+    version::TLS13,
+};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines},
@@ -10,6 +16,7 @@ use tokio::{
     process::{Child, ChildStderr, Command},
     time::timeout,
 };
+use tokio_rustls::TlsConnector;
 
 use crate::{
     binary::{command, ended, rest},
@@ -42,6 +49,13 @@ impl Place {
     fn put(&self, issued: &Issued) {
         fs::write(self.path("srv.pem"), &issued.chain).unwrap();
         write_private(&self.path("srv.key"), &issued.key);
+    }
+
+    /// Where a server that runs serves its discovery streams.
+    fn xds(&self) -> String {
+        let addresses = fs::read(self.path("data/addresses.json")).unwrap();
+        let addresses: serde_json::Value = serde_json::from_slice(&addresses).unwrap();
+        addresses["xds"].as_str().unwrap().to_owned()
     }
 
     fn not_yet(&self) -> Issued {
@@ -188,14 +202,44 @@ async fn certificates_that_do_not_count_today_are_not_taken_over() {
 }
 
 #[tokio::test]
+async fn a_client_without_a_certificate_gets_to_read_why_it_is_refused() {
+    let place = Place::new();
+    let _server = Server::start(place.command()).await;
+    let mut believed = RootCertStore::empty();
+    for authority in CertificateDer::pem_slice_iter(place.ca.pem.as_bytes()) {
+        believed.add(authority.unwrap()).unwrap();
+    }
+    let config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .with_root_certificates(believed)
+        .with_no_client_auth();
+    let stream = TcpStream::connect(place.xds()).await.unwrap();
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    let mut stream = connector.connect(name, stream).await.unwrap();
+    // Its part of the handshake is over, so it may speak; what it says is not what it is told for.
+    stream.write_all(&[0; 100_000]).await.unwrap();
+    stream.flush().await.unwrap();
+    // By reset the connection would end with an error.
+    let (mut bare, mut session) = stream.into_inner();
+    let mut said = Vec::new();
+    bare.read_to_end(&mut said).await.unwrap();
+    session.read_tls(&mut said.as_slice()).unwrap();
+    let error = session.process_new_packets().unwrap_err();
+    assert_eq!(
+        error,
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired)
+    );
+}
+
+#[tokio::test]
 async fn the_same_failure_of_the_same_peer_is_logged_once() {
     let place = Place::new();
     let mut server = Server::start(place.command()).await;
-    let addresses = fs::read(place.path("data/addresses.json")).unwrap();
-    let addresses: serde_json::Value = serde_json::from_slice(&addresses).unwrap();
-    let address = addresses["xds"].as_str().unwrap();
+    let address = place.xds();
     let fail = async |bytes: &[u8]| {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut stream = TcpStream::connect(&address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         // It is logged before the connection ends.
         let _alert_or_reset = stream.read_to_end(&mut Vec::new()).await;
