@@ -60,22 +60,22 @@ impl Buffers {
     /// What `write` writes, for [`Line::fields`].
     #[must_use]
     pub fn fields(&self, write: impl FnOnce(&mut Line)) -> Box<[u8]> {
-        let mut line = Line::without_room();
+        let mut line = Line::behind(Vec::new());
         write(&mut line);
-        line.into_fields()
+        line.into_room().into()
     }
 
-    /// Takes a line that is whole.
-    pub fn put(&self, log: &Arc<AccessLog>, line: Line) {
-        let line = line.end();
-        self.add(log, &line);
+    /// Takes a line, with what `rest` adds to it.
+    pub fn put(&self, log: &Arc<AccessLog>, line: Line, rest: impl FnOnce(&mut Line)) {
+        let begun = line.into_room();
+        self.add(log, &begun, rest);
         let mut rooms = self.rooms.borrow_mut();
-        if rooms.len() < ROOMS && line.capacity() <= ROOM {
-            rooms.push(line);
+        if rooms.len() < ROOMS && begun.capacity() <= ROOM {
+            rooms.push(begun);
         }
     }
 
-    fn add(&self, log: &Arc<AccessLog>, line: &[u8]) {
+    fn add(&self, log: &Arc<AccessLog>, begun: &[u8], rest: impl FnOnce(&mut Line)) {
         let mut all = self.pending.borrow_mut();
         let known = all.iter().position(|one| Arc::ptr_eq(&one.log, log));
         let place = known.unwrap_or_else(|| {
@@ -88,7 +88,10 @@ impl Buffers {
         if pending.lines == 0 {
             self.begun.notify_one();
         }
-        pending.bytes.extend_from_slice(line);
+        let mut line = Line::behind(mem::take(&mut pending.bytes));
+        line.fields(begun);
+        rest(&mut line);
+        pending.bytes = line.end();
         pending.lines += 1;
         if pending.bytes.len() >= BATCH && !pending.send() {
             let shard = pending.log.counters.shard(self.worker);

@@ -86,19 +86,20 @@ impl Line {
         self.0.push(b'"');
     }
 
-    /// The whole line, and its room for another.
-    pub(super) fn end(mut self) -> Vec<u8> {
-        self.0.extend_from_slice(b"}\n");
+    /// A line, or what is to be part of one, that comes behind these bytes.
+    pub(super) const fn behind(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// What was written of it so far.
+    pub(super) fn into_room(self) -> Vec<u8> {
         self.0
     }
 
-    /// What was written of it so far, without its beginning.
-    pub(super) fn without_room() -> Self {
-        Self(Vec::new())
-    }
-
-    pub(super) fn into_fields(self) -> Box<[u8]> {
-        self.0.into()
+    /// The whole line, with what it came behind.
+    pub(super) fn end(mut self) -> Vec<u8> {
+        self.0.extend_from_slice(b"}\n");
+        self.0
     }
 }
 

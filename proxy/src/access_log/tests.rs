@@ -16,7 +16,7 @@ fn file(path: &std::path::Path) -> api::AccessLog {
 fn put(buffers: &Buffers, log: &Arc<AccessLog>, number: u64) {
     let mut line = buffers.line();
     line.number(field!("n"), number);
-    buffers.put(log, line);
+    buffers.put(log, line, |_| {});
 }
 
 #[test]

@@ -101,15 +101,16 @@ impl Record {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let (Some(mut line), Some(log)) = (self.line.take(), &self.view.listener.access_log) else {
+        let (Some(line), Some(log)) = (self.line.take(), &self.view.listener.access_log) else {
             return;
         };
-        if !self.cause.is_empty() {
-            line.word(field!("cause"), self.cause);
-        }
-        line.number(field!("bytes_received"), self.received);
-        line.number(field!("bytes_sent"), self.sent);
-        line.duration(field!("duration_us"), self.began.elapsed());
-        self.local.logs.put(log, line);
+        self.local.logs.put(log, line, |line| {
+            if !self.cause.is_empty() {
+                line.word(field!("cause"), self.cause);
+            }
+            line.number(field!("bytes_received"), self.received);
+            line.number(field!("bytes_sent"), self.sent);
+            line.duration(field!("duration_us"), self.began.elapsed());
+        });
     }
 }

@@ -40,7 +40,8 @@ pub struct Record {
 /// A line that is not whole yet.
 #[derive(Debug)]
 struct Entry {
-    line: Line,
+    /// Until it has ended.
+    line: Option<Line>,
     local: Rc<Local>,
     /// What the request is served by, and with it the log.
     view: Rc<View>,
@@ -197,11 +198,9 @@ impl Record {
     /// It has ended, wholly or not.
     pub(super) fn end(&mut self, at: Instant, whole: bool) {
         self.observe(at);
-        let Some(entry) = self.entry.take() else {
-            return;
-        };
-        let took = at.duration_since(self.began);
-        entry.end(took, whole);
+        if let Some(mut entry) = self.entry.take() {
+            entry.end(at.duration_since(self.began), whole);
+        }
     }
 
     fn observe(&mut self, at: Instant) {
@@ -230,7 +229,7 @@ impl Entry {
             })
         }));
         line.word(field!("protocol"), protocol(head.version));
-        line.text(field!("method"), head.method.as_str().as_bytes());
+        line.word(field!("method"), head.method.as_str());
         let host = head.headers.get(header::HOST);
         let authority = match uri.authority() {
             Some(authority) => Some(authority.as_str().as_bytes()),
@@ -250,7 +249,7 @@ impl Entry {
             line.text(field!("user_agent"), agent.as_bytes());
         }
         Self {
-            line,
+            line: Some(line),
             local: local.clone(),
             view: view.clone(),
             activity: None,
@@ -268,11 +267,15 @@ impl Entry {
         }
     }
 
-    fn end(self, took: Duration, whole: bool) {
-        let Some(log) = &self.view.listener.access_log else {
-            return;
-        };
-        let mut line = self.line;
+    fn end(&mut self, took: Duration, whole: bool) {
+        if let (Some(log), Some(line)) = (&self.view.listener.access_log, self.line.take()) {
+            let rest = |line: &mut Line| self.put_rest(line, took, whole);
+            self.local.logs.put(log, line, rest);
+        }
+    }
+
+    /// What is known of it once it has ended.
+    fn put_rest(&self, line: &mut Line, took: Duration, whole: bool) {
         if let Some(route) = &self.route {
             line.word(field!("route"), route.as_str());
         }
@@ -291,7 +294,7 @@ impl Entry {
         if let Some(status) = &self.grpc_status {
             line.text(field!("grpc_status"), status.as_bytes());
         }
-        let annotations = self.notebook.map(|notebook| notebook.annotations());
+        let annotations = self.notebook.as_ref().map(Notebook::annotations);
         let annotations = annotations.unwrap_or_default();
         if !annotations.is_empty() {
             let named = |one: &Annotation| format!("{}.{}", one.policy, one.key);
@@ -304,14 +307,13 @@ impl Entry {
         if let Some(cause) = self.cause.or((!whole).then_some("aborted")) {
             line.word(field!("cause"), cause);
         }
-        let received = self.activity.map_or(0, |activity| activity.received());
+        let received = self.activity.as_ref().map_or(0, Activity::received);
         line.number(field!("bytes_received"), received + self.received);
         line.number(field!("bytes_sent"), self.sent);
         if let Some(head) = self.head {
             line.duration(field!("upstream_duration_us"), head);
         }
         line.duration(field!("duration_us"), took);
-        self.local.logs.put(log, line);
     }
 }
 
@@ -362,10 +364,11 @@ fn put_refused(connection: &Connection, status: StatusCode, cause: &'static str)
         connection.peer,
         connection.tls.as_deref(),
     );
-    line.word(field!("protocol"), protocol(Version::HTTP_11));
-    line.number(field!("status"), status.as_u16().into());
-    line.word(field!("cause"), cause);
-    local.logs.put(log, line);
+    local.logs.put(log, line, |line| {
+        line.word(field!("protocol"), protocol(Version::HTTP_11));
+        line.number(field!("status"), status.as_u16().into());
+        line.word(field!("cause"), cause);
+    });
 }
 
 const fn protocol(version: Version) -> &'static str {
