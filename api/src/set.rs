@@ -209,7 +209,7 @@ impl<T> ResourceSet<T> {
         for id in &invalid.ids {
             next.take(id);
         }
-        let mut touched: BTreeMap<Id, Touched<T>> = BTreeMap::new();
+        let mut touched = Vec::with_capacity(changes.len());
         // Whether anything was claimed that another claimed at the time.
         let mut contested = false;
         for change in changes {
@@ -226,8 +226,10 @@ impl<T> ResourceSet<T> {
                 }
                 Change::Delete(_) => (next.take(&id), None),
             };
-            touched.insert(id, Touched::by(before.as_deref(), after));
+            touched.push((id, Touched::by(before.as_deref(), after)));
         }
+        // In one go, which takes a fraction of the time where they come in order.
+        let touched = BTreeMap::from_iter(touched);
         next.judge(&touched, contested, invalid)?;
         Ok(next)
     }

@@ -314,7 +314,8 @@ pub(super) fn decode(
     }
     let server = Arc::from(get_str(body).ok_or(SHORT)?);
     let count = body.try_get_u64_le().map_err(|_| SHORT)?;
-    let mut edits = BTreeMap::new();
+    // A map is made in one go of what comes in order, as it was written.
+    let mut edits = Vec::new();
     let mut faults = Vec::new();
     for _ in 0..count {
         let of = body.try_get_u8().map_err(|_| SHORT)?;
@@ -332,7 +333,7 @@ pub(super) fn decode(
             Ok(resource) => {
                 let id: Id = resource.id();
                 let received = Received { version, wire };
-                edits.insert(id, Edit::Put { resource, received });
+                edits.push((id, Edit::Put { resource, received }));
             }
             Err(found) => faults.extend(found),
         }
@@ -344,7 +345,7 @@ pub(super) fn decode(
         return Err(LoadError::Invalid(faults));
     }
     let Candidate { held, .. } = Held::default()
-        .edit(edits, revision)
+        .edit(BTreeMap::from_iter(edits), revision)
         .map_err(LoadError::Invalid)?;
     if format != format_of(&held) {
         return Err(LoadError::Damaged(
