@@ -1,5 +1,6 @@
 """Processes, CPU accounting and the load generators. Everything a scenario needs to take one figure."""
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -51,17 +52,16 @@ def own_tool(name, *libs):
     return str(exe)
 
 
-_next_port = [int(os.environ.get("BENCH_PORT", "21000"))]
+_ports = itertools.count(int(os.environ.get("BENCH_PORT", "21001")))
 
 
 def free_port():
-    while True:
-        _next_port[0] += 1
+    for port in _ports:
         with socket.socket() as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                s.bind(("127.0.0.1", _next_port[0]))
-                return _next_port[0]
+                s.bind(("127.0.0.1", port))
+                return port
             except OSError:
                 continue
 

@@ -37,6 +37,14 @@ RESP_ADD = [("x-bench-d", "delta"), ("x-bench-e", "epsilon")]
 RESP_DEL = "x-backend"
 
 
+def fresh_log(d):
+    """An access log that is not there yet, in a folder of its own: nobody watches that for other changes."""
+    log = d / "logs" / "access.log"
+    log.parent.mkdir(exist_ok=True)
+    log.unlink(missing_ok=True)
+    return log
+
+
 class Peer:
     name = ""
 
@@ -57,20 +65,23 @@ class Peer:
         s.port = free_port()
         d = WORK / "run" / self.name
         d.mkdir(parents=True, exist_ok=True)
-        argv = self.command(s, d)
-        p = Proc(argv, PROXY_CPU, d / "out.log", self.env)
-        try:
-            if wait:
-                host, path = (s.routes[0][0], s.routes[0][2]) if s.routes else ("bench.local", "/1k")
-                p.ready_s = wait_http(s.port, path, host, tls=s.tls, h2=s.h2 and not s.tls, proc=p)
-        except BaseException:
-            p.stop()
-            raise
-        return p
+        p = Proc(self.command(s, d), PROXY_CPU, d / "out.log", self.env)
+        return answering(p, s) if wait else p
 
     def start_again(self, s: Spec):
         """Starts as after a first time: with whatever it keeps from it, and nothing but that to begin with."""
         return self.start(s)
+
+
+def answering(p, s):
+    """The proxy p once it answers a first request, and how long that took from its start."""
+    host, path = (s.routes[0][0], s.routes[0][2]) if s.routes else ("bench.local", "/1k")
+    try:
+        p.ready_s = wait_http(s.port, path, host, tls=s.tls, h2=s.h2 and not s.tls, proc=p)
+    except BaseException:
+        p.stop()
+        raise
+    return p
 
 
 class Direct(Peer):
@@ -126,13 +137,12 @@ class Envoy(Peer):
             if self.access_log:
                 hcm["access_log"] = [{"name": "envoy.access_loggers.file", "typed_config": {
                     "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-                    "path": str(d / "access.log"), "log_format": {"json_format": {
+                    "path": str(fresh_log(d)), "log_format": {"json_format": {
                         "start_time": "%START_TIME%", "method": "%REQ(:METHOD)%", "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
                         "protocol": "%PROTOCOL%", "status": "%RESPONSE_CODE%", "flags": "%RESPONSE_FLAGS%",
                         "bytes_in": "%BYTES_RECEIVED%", "bytes_out": "%BYTES_SENT%", "duration": "%DURATION%",
                         "host": "%REQ(:AUTHORITY)%", "user_agent": "%REQ(USER-AGENT)%", "request_id": "%REQ(X-REQUEST-ID)%",
                         "upstream": "%UPSTREAM_HOST%", "cluster": "%UPSTREAM_CLUSTER%"}}}}]
-                (d / "access.log").unlink(missing_ok=True)
             filt = {"name": "envoy.filters.network.http_connection_manager", "typed_config": hcm}
         chain = {"filters": [filt]}
         if s.tls:
@@ -302,11 +312,10 @@ class Ours(Peer):
             {"kind": "Listener", "name": "web", "address": f"127.0.0.1:{s.port}",
              **({"tcp": forward} if s.mode == "tcp" else {"http": {}}),
              **({"tls": {"certificates": ["web"]}} if s.tls else {}),
-             **({"access_log": {"path": str(d / "access.log")}} if self.access_log else {})},
+             **({"access_log": {"path": str(fresh_log(d))}} if self.access_log else {})},
             {"kind": "Cluster", "name": "be", "endpoints": [{"address": f"127.0.0.1:{s.upstream}"}],
              **({"protocol": "HTTP2"} if s.upstream_h2 else {})},
         ]
-        (d / "access.log").unlink(missing_ok=True)
         rules = {"request_headers": {"set": [{"name": k, "value": v} for k, v in REQ_ADD]},
                  "response_headers": {"set": [{"name": k, "value": v} for k, v in RESP_ADD], "remove": [RESP_DEL]}} if s.headers else {}
         if s.tls:
@@ -340,26 +349,16 @@ class Ours(Peer):
         server = Proc([beside("fleetway-xds"), "--data", str(d / "data"), "--rest", f"127.0.0.1:{rest}", "--xds", f"127.0.0.1:{xds}",
                        "--log", "error"], LOAD_CPU, d / "server.log")
         subscribed = [*self.bare(d), "--xds", f"http://127.0.0.1:{xds}", "--node-id", "bench"]
-        host, path = s.routes[0][0], s.routes[0][2]
         try:
             wait_http(rest, "/healthz", proc=server)
             subprocess.run([beside("fleetway"), "--server", f"http://127.0.0.1:{rest}", "apply", "--file", str(d / "resources")],
                            check=True, stdout=subprocess.DEVNULL)
-            first = Proc(subscribed, PROXY_CPU, d / "first.log")
-            try:
-                wait_http(s.port, path, host, proc=first)
-                time.sleep(1)  # what it serves is written down in the background
-            finally:
-                first.stop()
+            first = answering(Proc(subscribed, PROXY_CPU, d / "first.log"), s)
+            time.sleep(1)  # what it serves is written down in the background
+            first.stop()
         finally:
             server.stop()
-        p = Proc(subscribed, PROXY_CPU, d / "out.log", self.env)
-        try:
-            p.ready_s = wait_http(s.port, path, host, proc=p)
-        except BaseException:
-            p.stop()
-            raise
-        return p
+        return answering(Proc(subscribed, PROXY_CPU, d / "out.log", self.env), s)
 
 
 class OursAccessLog(Ours):

@@ -5,8 +5,9 @@
   run.py --report out.json           only prints the table of an earlier run
   run.py --list
 
-The proxy alone runs on one CPU, the load generator and the backend on another. Peers are interleaved (A B C A B C ...).
-The table gives, for each scenario and figure, each peer's median with min..max, and the ratio to the first --base peer.
+The proxy alone runs on one CPU, the load generator and the backend on another. Peers are interleaved, every other round
+backwards (A B C C B A ...). The table gives, for each scenario and figure, each peer's median with min..max, and the median
+of its ratios to --base, each within one round: a machine that others slow down slows both.
 --json keeps every sample and is added to if it exists, so that a long run can be done in parts.
 """
 import argparse
@@ -16,6 +17,7 @@ import platform
 import statistics
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -45,25 +47,43 @@ def table(samples, base, spread=True):
             for n in names:
                 v = [r["figures"][fig] for r in samples if r["scenario"] == sc and r["peer"] == n and fig in r["figures"]]
                 if v:
-                    vals[n] = statistics.median(v), min(v), max(v)
+                    vals[n] = v
             if not vals:
                 continue
-            ref = vals.get(base, (None,))[0]
-            proxies = [v[0] for n, v in vals.items() if n not in ("direct", "tcp-relay")]
+            proxies = [statistics.median(v) for n, v in vals.items() if n not in ("direct", "tcp-relay")]
             best = (min if better == "low" else max)(proxies) if proxies else None
             for n in names:
                 if n not in vals:
                     row.append("–")
                     continue
-                m, lo, hi = vals[n]
+                m = statistics.median(vals[n])
                 t = f"**{fmt(m)}**" if m == best else fmt(m)
                 if spread:
-                    t += f" <sub>{fmt(lo)}..{fmt(hi)}</sub>"
-                if ref:
-                    t += f" ({m / ref:.2f}×)"
+                    t += f" <sub>{fmt(min(vals[n]))}..{fmt(max(vals[n]))}</sub>"
+                if base in vals:
+                    ratios = [v / ref for v, ref in zip(vals[n], vals[base])]
+                    t += f" ({statistics.median(ratios):.2f}×)"
+                    if spread and n != base and len(ratios) > 1:
+                        t += f" <sub>{min(ratios):.2f}..{max(ratios):.2f}</sub>"
                 row.append(t)
             out.append(f"| {sc} | {fig} ({better}) | " + " | ".join(row) + " |")
     return "\n".join(out)
+
+
+def attempt(scenario, peer, seconds):
+    """The figures of one run, told as they come; None if it could not be done."""
+    try:
+        figures = S.SCENARIOS[scenario](peer, seconds)
+    except measure.Unsupported as e:
+        print(f"{scenario:14} {peer.name:16} - ({e})", file=sys.stderr)
+        return None
+    except Exception as e:
+        print(f"{scenario:14} {peer.name:16} FAILED {e}", file=sys.stderr)
+        return None
+    shown = {k: round(v, 2) for k, v in figures.items() if k in
+             ("cpu_us", "user_us", "sys_us", "cpu0_us", "cpu_pct", "rps", "p50_us", "p99_us", "steal_pct", "rss_mb", "conn_kb", "startup_ms")}
+    print(f"{scenario:14} {peer.name:16} {shown}", file=sys.stderr, flush=True)
+    return figures
 
 
 def main():
@@ -76,6 +96,7 @@ def main():
     a.add_argument("--base", default="envoy")
     a.add_argument("--report", type=Path)
     a.add_argument("--no-spread", action="store_true")
+    a.add_argument("--together", action="store_true", help="all peers at once on the one CPU, which is then as fast for each")
     a.add_argument("--list", action="store_true")
     o = a.parse_args()
     if o.list:
@@ -102,26 +123,17 @@ def main():
     try:
         for sc in names:
             for rep in range(o.repeats):
-                for p in ps:
-                    if (sc, p.name) in skip:
-                        continue
-                    try:
-                        fig = S.SCENARIOS[sc](p, o.seconds)
-                    except measure.Unsupported as e:
-                        skip.add((sc, p.name))
-                        print(f"{sc:14} {p.name:16} - ({e})", file=sys.stderr)
-                        continue
-                    except Exception as e:  # one bad run does not end the others
-                        print(f"{sc:14} {p.name:16} FAILED {e}", file=sys.stderr)
+                todo = [p for p in (ps if rep % 2 == 0 else ps[::-1]) if (sc, p.name) not in skip]
+                with ThreadPoolExecutor(len(ps) if o.together else 1) as pool:
+                    measured = list(pool.map(lambda p: attempt(sc, p, o.seconds), todo))
+                for p, fig in zip(todo, measured):
+                    if fig is None:  # one bad run does not end the others
                         if rep == 0:
                             skip.add((sc, p.name))
                         continue
                     r = {"scenario": sc, "peer": p.name, "rep": rep, "at": time.time(), "figures": fig}
                     mine.append(r)
                     data["samples"].append(r)
-                    shown = {k: round(v, 2) for k, v in fig.items() if k in
-                             ("cpu_us", "user_us", "sys_us", "cpu0_us", "cpu_pct", "rps", "p50_us", "p99_us", "steal_pct", "rss_mb", "conn_kb", "startup_ms")}
-                    print(f"{sc:14} {p.name:16} {shown}", file=sys.stderr, flush=True)
             if o.json:
                 o.json.write_text(json.dumps(data, indent=1))
     finally:
