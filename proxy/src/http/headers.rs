@@ -17,8 +17,7 @@ pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-p
 /// `x-request-id`
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+type Names = smallvec::SmallVec<[HeaderName; 4]>;
 
 /// Removes what belongs to one connection only: the fields `Connection` names, and those that do
 /// whether it names them or not (RFC 9110 section 7.6.1). `TE: trailers` is the caller's to put
@@ -30,7 +29,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
     }
     let mut upgrade = None;
     if headers.contains_key(header::CONNECTION) {
-        let named: smallvec::SmallVec<[HeaderName; 4]> = headers
+        let named: Names = headers
             .get_all(header::CONNECTION)
             .iter()
             .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
@@ -45,17 +44,13 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
                 upgrade = upgrade.or(removed);
             }
         }
-        headers.remove(header::CONNECTION);
     }
-    for name in [
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-        header::TE,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-    ] {
+    let left: Names = headers
+        .keys()
+        .filter(|name| is_hop_by_hop(name))
+        .cloned()
+        .collect();
+    for name in left {
         headers.remove(name);
     }
     upgrade

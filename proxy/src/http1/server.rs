@@ -196,7 +196,6 @@ where
         drain,
         timer,
         head: false,
-        last: false,
     };
     let served = server.run(service).await;
     server.shared.end();
@@ -235,8 +234,6 @@ struct Server<'a, I> {
     timer: Pin<&'a mut Sleep>,
     /// The request at hand is HEAD.
     head: bool,
-    /// The connection ends with the response at hand.
-    last: bool,
 }
 
 /// What of a request is needed to write its response.
@@ -387,11 +384,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             return Err(self.refuse(ConnectionError::Switch).await);
         }
         let (encoder, keep) = self.put_head(&parts, &body, asked);
-        self.last = !keep;
         recycle_map(parts.headers);
         {
             let body = pin!(body);
-            self.write_body(body, encoder).await?;
+            self.write_body(body, encoder, !keep).await?;
         }
         self.shared.end();
         Ok(if keep && self.skip_unread_body().await? {

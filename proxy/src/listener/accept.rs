@@ -3,7 +3,6 @@
 use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
-
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc::Receiver,

@@ -201,6 +201,21 @@ async fn no_session_outlives_the_authorities_it_was_verified_by_or_leaves_its_li
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_gives_one_ticket() {
+    let serving = Serving::new().await;
+    let web = serving
+        .listen("web", json!({"certificates": ["api"]}))
+        .await;
+    let request = r"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let script =
+        format!("printf '{request}' | openssl s_client -connect {web} -tls1_3 -ign_eof -msg 2>&1");
+    let output = Command::new("sh").args(["-c", &script]).output().await;
+    let text = String::from_utf8_lossy(&output.expect("openssl runs").stdout).into_owned();
+    assert!(text.contains("HTTP/1.1 200 OK"), "{text}");
+    assert_eq!(text.matches(", NewSessionTicket").count(), 1, "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn versions_and_protocols_are_those_of_the_listener() {
     let serving = Serving::new().await;
     let tls = json!({"certificates": ["api"], "min_version": "TLS_1_3", "alpn": ["http/1.1"]});

@@ -79,11 +79,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         !state.failed && !state.expects && (within || !state.dropped)
     }
 
-    /// Writes the body to its end.
+    /// Writes the body to its end; `last` if the connection ends with it.
     pub(super) async fn write_body<B>(
         &mut self,
         mut body: Pin<&mut B>,
         mut encoder: Encoder,
+        last: bool,
     ) -> Result<(), ConnectionError>
     where
         B: Body<Data = Bytes>,
@@ -92,6 +93,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         self.shared.state.borrow_mut().close_delimited = encoder == Encoder::UntilClose;
         let mut progress = Progress {
             ended: encoder == Encoder::None,
+            closes: last && self.config.close_notify,
             stalled: None,
             upload: None,
         };
@@ -140,7 +142,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
                 }
             }
             // What ends the connection can go with the end of a small last response.
-            let flushed = match progress.ended && self.last && self.config.close_notify {
+            let flushed = match progress.ended && progress.closes {
                 true => self.shared.poll_write_last(cx),
                 false => self.shared.poll_flush(cx),
             };
@@ -229,6 +231,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
 struct Progress {
     /// The body's end is queued.
     ended: bool,
+    /// The connection's own end can go with it.
+    closes: bool,
     /// Since when (as a deadline) nothing of so many queued bytes could be written.
     stalled: Option<(Instant, usize)>,
     /// The same for the request body that is still read: the deadline, and what had been read.

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::*;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const LAST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
 /// Tells when it is dropped.
 struct Guard<'a>(&'a Notify);
@@ -473,7 +474,6 @@ impl AsyncWrite for Waiting {
 
 #[tokio::test]
 async fn a_connection_is_shut_down_where_that_says_more_than_closing_it() {
-    const LAST: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
     for (first, close_notify, expected) in [
         (LAST, true, true),
         (LAST, false, false),
@@ -499,7 +499,6 @@ async fn a_connection_is_shut_down_where_that_says_more_than_closing_it() {
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_connection_takes_a_small_response_along_and_is_waited_for_as_long() {
-    const LAST: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
     const OLD: &[u8] = b"GET / HTTP/1.0\r\nhost: a\r\n\r\n";
     let config = ServerConfig::default();
     for (first, size, along) in [
