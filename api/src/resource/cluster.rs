@@ -84,7 +84,7 @@ impl Cluster {
             Duration::from_secs(60),
             (MILLISECOND, DAY),
         );
-        let max_idle = pool.max_idle.unwrap_or(256);
+        let max_idle = pool.max_idle.unwrap_or(1024);
         if max_idle > 100_000 {
             check.fault("pool.max_idle", "must be at most 100000");
         }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     detect::{Protocol, Rewound, detect},
+    gather::Gathered,
     meter::{Bounds, Metered},
     streams::{Counted, Streams},
     tunnels::{self, Line},
@@ -157,6 +158,7 @@ async fn http2<W: Side + 'static>(
     let local = connection.clone();
     let streams = Rc::new(Streams::new(limits.requests_per_connection));
     let counted = streams.clone();
+    let io = Gathered::new(io, streams.clone());
     let unread = settings.idle_timeout;
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (connection, open) = (connection.clone(), counted.open());

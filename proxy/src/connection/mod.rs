@@ -3,6 +3,7 @@
 mod detect;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod gather;
 mod hello;
 mod http;
 mod meter;

@@ -20,6 +20,8 @@ use crate::http::Allowed;
 #[derive(Debug)]
 pub(super) struct Streams {
     open: Cell<usize>,
+    /// The most at a time since the burst began.
+    most: Cell<usize>,
     idle_since: Cell<Instant>,
     /// How many more there may be, and who is told when there are none.
     left: Cell<u32>,
@@ -31,6 +33,7 @@ impl Streams {
     pub(super) fn new(most: Option<u32>) -> Self {
         Self {
             open: Cell::new(0),
+            most: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
             left: Cell::new(most.unwrap_or(u32::MAX)),
             spent: Notify::new(),
@@ -39,13 +42,25 @@ impl Streams {
 
     /// One more, until what is given back is dropped.
     pub(super) fn open(self: &Rc<Self>) -> Open {
-        self.open.set(self.open.get() + 1);
+        let open = self.open.get() + 1;
+        self.open.set(open);
+        self.most.set(self.most.get().max(open));
         // Without a limit it is never spent: there are fewer stream numbers (RFC 9113 section 5.1.1).
         match self.left.get() {
             0 | 1 => self.spent.notify_one(),
             left => self.left.set(left - 1),
         }
         Open(self.clone())
+    }
+
+    /// Whether more than one was open at a time since the burst began.
+    pub(super) fn are_several(&self) -> bool {
+        self.most.get() > 1
+    }
+
+    /// A burst begins now.
+    pub(super) fn begin_burst(&self) {
+        self.most.set(self.open.get());
     }
 
     /// Waits until as many have been opened as there may be.
