@@ -5,6 +5,7 @@
 //! back.
 
 mod access_log;
+mod address;
 pub mod admin;
 pub mod admission;
 pub mod app;

@@ -2,12 +2,12 @@
 
 use std::{
     cell::Cell,
-    io::Write as _,
     net::SocketAddr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use super::json::put_string;
+use crate::address::put_socket;
 
 /// The name of a field as it stands before its value.
 macro_rules! field {
@@ -82,7 +82,7 @@ impl Line {
     pub fn address(&mut self, name: &'static str, value: SocketAddr) {
         self.0.extend_from_slice(name.as_bytes());
         self.0.push(b'"');
-        put_address(&mut self.0, value);
+        put_socket(&mut self.0, value);
         self.0.push(b'"');
     }
 
@@ -105,25 +105,6 @@ impl Line {
 
 fn put_number(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-}
-
-fn put_address(out: &mut Vec<u8>, address: SocketAddr) {
-    match address {
-        SocketAddr::V4(v4) => {
-            for (place, octet) in v4.ip().octets().into_iter().enumerate() {
-                if place > 0 {
-                    out.push(b'.');
-                }
-                put_number(out, octet.into());
-            }
-            out.push(b':');
-            put_number(out, v4.port().into());
-        }
-        SocketAddr::V6(_) => {
-            // Writing to a vector cannot fail.
-            let _ = write!(out, "{address}");
-        }
-    }
 }
 
 /// The time of day, whose seconds are written once for all lines of a second.

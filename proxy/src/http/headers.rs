@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use uuid::fmt::Hyphenated;
 
+use crate::address::put_ip;
+
 /// `x-forwarded-for`
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// `x-forwarded-client-cert`
@@ -33,7 +35,10 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
             .get_all(header::CONNECTION)
             .iter()
             .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .map(<[u8]>::trim_ascii)
+            // What most say names no field, or one that goes anyhow.
+            .filter(|name| !is_persistence(name))
+            .filter_map(|name| HeaderName::from_bytes(name).ok())
             // A message cannot have its own address removed, nor the id we told it by.
             .filter(|name| ![header::HOST, header::CONTENT_LENGTH, X_REQUEST_ID].contains(name))
             .collect();
@@ -54,6 +59,11 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
         headers.remove(name);
     }
     upgrade
+}
+
+/// Whether an option of `Connection` tells only whether there is to be another request.
+fn is_persistence(option: &[u8]) -> bool {
+    option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive")
 }
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
@@ -162,8 +172,10 @@ pub fn add_forwarded(headers: &mut HeaderMap, client: Client<'_>, authority: Opt
 
 /// An address as `X-Forwarded-For` has it.
 pub fn address(address: IpAddr) -> HeaderValue {
-    let text = Bytes::from(address.to_canonical().to_string());
-    HeaderValue::from_maybe_shared(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    let mut text = Vec::with_capacity(15);
+    put_ip(&mut text, address.to_canonical());
+    HeaderValue::from_maybe_shared(Bytes::from(text))
+        .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 /// The last `hops` entries of `X-Forwarded-For`, in their order.
