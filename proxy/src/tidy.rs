@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// From the outside in: a module uses only those after it.
-const ORDER: [&str; 23] = [
+const ORDER: [&str; 24] = [
     "app",
     "admin",
     "handover",
@@ -27,6 +27,7 @@ const ORDER: [&str; 23] = [
     "telemetry",
     "config",
     "state",
+    "address",
 ];
 
 /// What sees less than its place would allow.
