@@ -16,6 +16,8 @@ pub mod files;
 #[cfg(feature = "bootstrap")]
 pub mod key_file;
 mod kind;
+#[cfg(feature = "linger")]
+mod linger;
 mod normalize;
 mod resource;
 pub mod rest;
@@ -24,6 +26,8 @@ mod set;
 pub use error::{FieldError, Rejection, shortened};
 pub use fleetway_proto as proto;
 pub use kind::{Id, Kind, Name, NameError};
+#[cfg(feature = "linger")]
+pub use linger::linger;
 pub use normalize::{PathFault, normalize};
 pub use resource::*;
 pub use set::{Change, Entry, Invalid, ResourceSet};

@@ -15,6 +15,7 @@ pub mod connection;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod handover;
+mod held;
 pub mod http;
 pub mod http1;
 pub mod listener;

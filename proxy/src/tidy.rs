@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// From the outside in: a module uses only those after it.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 25] = [
     "app",
     "admin",
     "handover",
@@ -28,6 +28,7 @@ const ORDER: [&str; 24] = [
     "config",
     "state",
     "address",
+    "held",
 ];
 
 /// What sees less than its place would allow.

@@ -354,8 +354,10 @@ class Ours(Peer):
             subprocess.run([beside("fleetway"), "--server", f"http://127.0.0.1:{rest}", "apply", "--file", str(d / "resources")],
                            check=True, stdout=subprocess.DEVNULL)
             first = answering(Proc(subscribed, PROXY_CPU, d / "first.log"), s)
-            time.sleep(1)  # what it serves is written down in the background
-            first.stop()
+            try:
+                time.sleep(1)  # what it serves is written down in the background
+            finally:
+                first.stop()
         finally:
             server.stop()
         return answering(Proc(subscribed, PROXY_CPU, d / "out.log", self.env), s)

@@ -45,23 +45,24 @@ def table(samples, base, spread=True):
         for fig, better in figs:
             row, vals = [], {}
             for n in names:
-                v = [r["figures"][fig] for r in samples if r["scenario"] == sc and r["peer"] == n and fig in r["figures"]]
+                v = {r["round"]: r["figures"][fig] for r in samples if r["scenario"] == sc and r["peer"] == n and fig in r["figures"]}
                 if v:
                     vals[n] = v
             if not vals:
                 continue
-            proxies = [statistics.median(v) for n, v in vals.items() if n not in ("direct", "tcp-relay")]
+            proxies = [statistics.median(v.values()) for n, v in vals.items() if n not in ("direct", "tcp-relay")]
             best = (min if better == "low" else max)(proxies) if proxies else None
             for n in names:
                 if n not in vals:
                     row.append("–")
                     continue
-                m = statistics.median(vals[n])
+                v = vals[n].values()
+                m = statistics.median(v)
                 t = f"**{fmt(m)}**" if m == best else fmt(m)
                 if spread:
-                    t += f" <sub>{fmt(min(vals[n]))}..{fmt(max(vals[n]))}</sub>"
-                if base in vals:
-                    ratios = [v / ref for v, ref in zip(vals[n], vals[base])]
+                    t += f" <sub>{fmt(min(v))}..{fmt(max(v))}</sub>"
+                ratios = [x / vals[base][at] for at, x in vals[n].items() if at in vals.get(base, ())]
+                if ratios:
                     t += f" ({statistics.median(ratios):.2f}×)"
                     if spread and n != base and len(ratios) > 1:
                         t += f" <sub>{min(ratios):.2f}..{max(ratios):.2f}</sub>"
@@ -120,6 +121,7 @@ def main():
     data.setdefault("runs", []).append({"at": time.strftime("%FT%TZ", time.gmtime()), "seconds": o.seconds, "load1": load1,
                                         "kernel": platform.release(), "cpus": os.cpu_count()})
     mine, skip = [], set()
+    rounds = 1 + max((r["round"] for r in data["samples"]), default=-1)
     try:
         for sc in names:
             for rep in range(o.repeats):
@@ -131,7 +133,7 @@ def main():
                         if rep == 0:
                             skip.add((sc, p.name))
                         continue
-                    r = {"scenario": sc, "peer": p.name, "rep": rep, "at": time.time(), "figures": fig}
+                    r = {"scenario": sc, "peer": p.name, "round": rounds + rep, "at": time.time(), "figures": fig}
                     mine.append(r)
                     data["samples"].append(r)
             if o.json:

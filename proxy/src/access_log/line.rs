@@ -18,7 +18,7 @@ macro_rules! field {
 pub(crate) use field;
 
 /// A line that is being written. Names are given as `field!` makes them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Line(Vec<u8>);
 
 impl Line {

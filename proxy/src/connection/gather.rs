@@ -4,7 +4,6 @@
 use std::{
     future::Future as _,
     io::{self, IoSlice},
-    iter,
     pin::{Pin, pin},
     rc::Rc,
     sync::{
@@ -14,15 +13,14 @@ use std::{
     task::{Context, Poll, Wake, Waker, ready},
 };
 
-use bytes::{Buf as _, BytesMut};
 use futures_util::task::AtomicWaker;
-use smallvec::SmallVec;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     task::yield_now,
 };
 
 use super::streams::Streams;
+use crate::held::Held;
 
 /// The most bytes that are held.
 const MOST: usize = 32 * 1024;
@@ -38,7 +36,7 @@ const SMALL: usize = 4 * 1024;
 pub(super) struct Gathered<I: AsyncWrite + Unpin> {
     io: I,
     streams: Rc<Streams>,
-    held: BytesMut,
+    held: Held,
     /// The others have their turn.
     waiting: bool,
     turn: Arc<Turn>,
@@ -64,7 +62,7 @@ impl<I: AsyncWrite + Unpin> Gathered<I> {
         Self {
             io,
             streams,
-            held: BytesMut::new(),
+            held: Held::new(),
             waiting: false,
             turn: Arc::default(),
         }
@@ -86,17 +84,22 @@ impl<I: AsyncWrite + Unpin> Gathered<I> {
 
     /// Writes all that is held.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.held.is_empty() {
-            match ready!(Pin::new(&mut self.io).poll_write(cx, &self.held))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                some => self.held.advance(some),
-            }
+        self.poll_write_now(cx, &[]).map_ok(|_| ())
+    }
+
+    /// Writes all that is held, and these in the same call; how much of these.
+    fn poll_write_now(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let held = !self.held.is_empty();
+        let written = self.held.poll_write_and(&mut self.io, cx, slices);
+        if held && self.held.is_empty() {
+            self.waiting = false;
+            self.streams.begin_burst();
         }
-        // Not kept for as long as the connection lasts.
-        self.held = BytesMut::new();
-        self.waiting = false;
-        self.streams.begin_burst();
-        Poll::Ready(Ok(()))
+        written
     }
 
     /// Whether a write of so many bytes is to be held, once there is room for it.
@@ -109,34 +112,6 @@ impl<I: AsyncWrite + Unpin> Gathered<I> {
         }
         Poll::Ready(Ok(true))
     }
-
-    /// Writes what is held, and these in the same call; how much of these.
-    fn poll_behind(
-        &mut self,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        while !self.held.is_empty() {
-            let some = {
-                let slices = slices.iter().map(|slice| IoSlice::new(slice));
-                let all = iter::once(IoSlice::new(&self.held)).chain(slices);
-                let all: SmallVec<[IoSlice<'_>; 8]> = all.collect();
-                ready!(Pin::new(&mut self.io).poll_write_vectored(cx, &all))?
-            };
-            if some == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            let held = self.held.len();
-            self.held.advance(some.min(held));
-            if some >= held {
-                ready!(self.poll_drain(cx))?;
-            }
-            if some > held {
-                return Poll::Ready(Ok(some - held));
-            }
-        }
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
-    }
 }
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for Gathered<I> {
@@ -145,12 +120,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Gathered<I> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if ready!(this.poll_holds(cx, bytes.len()))? {
-            this.held.extend_from_slice(bytes);
-            return Poll::Ready(Ok(bytes.len()));
-        }
-        this.poll_behind(cx, &[IoSlice::new(bytes)])
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -161,12 +131,10 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Gathered<I> {
         let this = self.get_mut();
         let size = slices.iter().map(|slice| slice.len()).sum();
         if ready!(this.poll_holds(cx, size))? {
-            for slice in slices {
-                this.held.extend_from_slice(slice);
-            }
+            this.held.add(slices);
             return Poll::Ready(Ok(size));
         }
-        this.poll_behind(cx, slices)
+        this.poll_write_now(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -341,7 +309,7 @@ mod tests {
         let _open = streams.open();
         io.write_all(b"answer").await.unwrap();
         assert_eq!(sink.sizes(), [6, 6, 7, 6]);
-        assert_eq!(io.held.capacity(), 0, "there is no room for nothing");
+        assert_eq!(io.held.room(), 0, "there is no room for nothing");
     }
 
     #[tokio::test]

@@ -1,14 +1,10 @@
 //! TLS as the first thing on a connection.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc};
 
-use fleetway_api::Name;
+use fleetway_api::{Name, linger};
 use rustls::ProtocolVersion;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::detect::Protocol;
@@ -26,11 +22,6 @@ pub(super) struct Secured {
     pub(super) agreed: Option<Protocol>,
     pub(super) facts: Box<TlsFacts>,
 }
-
-/// How long a client that is refused may take to read why.
-const LINGER: Duration = Duration::from_secs(1);
-/// How much of what it sends meanwhile is read, in bytes.
-const MOST_SCRAP: usize = 256 * 1024;
 
 /// Performs the handshake within its time, and counts it; nothing if it failed.
 pub(super) async fn handshake(
@@ -58,28 +49,6 @@ pub(super) async fn handshake(
             None
         }
     }
-}
-
-/// Ends a connection on which an alert was sent, so that the client gets to read it: what it had
-/// sent and nobody read would make of the end a reset, which can overtake the alert (RFC 1122
-/// section 4.2.2.13).
-async fn linger(mut stream: Corked) {
-    let reading = async {
-        stream.shutdown().await?;
-        let mut scrap = [0; 4096];
-        let mut left = MOST_SCRAP;
-        loop {
-            match stream.read(&mut scrap).await? {
-                0 => return Ok::<(), io::Error>(()),
-                read => left = left.saturating_sub(read),
-            }
-            if left == 0 {
-                return Ok(());
-            }
-        }
-    };
-    // It is over either way.
-    let _ = timeout(LINGER, reading).await;
 }
 
 /// A handshake that failed, with the connection where the client may still read on it.

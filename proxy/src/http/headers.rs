@@ -36,9 +36,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
             .iter()
             .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
             .map(<[u8]>::trim_ascii)
-            // What most say names no field, or one that goes anyhow.
-            .filter(|name| !is_persistence(name))
-            .filter_map(|name| HeaderName::from_bytes(name).ok())
+            .filter_map(field_of)
             // A message cannot have its own address removed, nor the id we told it by.
             .filter(|name| ![header::HOST, header::CONTENT_LENGTH, X_REQUEST_ID].contains(name))
             .collect();
@@ -61,9 +59,14 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
     upgrade
 }
 
-/// Whether an option of `Connection` tells only whether there is to be another request.
-fn is_persistence(option: &[u8]) -> bool {
-    option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive")
+/// The field that an option of `Connection` names, if it can name one. The options that most say
+/// are known beforehand.
+fn field_of(option: &[u8]) -> Option<HeaderName> {
+    match option {
+        b"close" => Some(const { HeaderName::from_static("close") }),
+        b"keep-alive" => Some(const { HeaderName::from_static("keep-alive") }),
+        _ => HeaderName::from_bytes(option).ok(),
+    }
 }
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
@@ -269,9 +272,10 @@ mod tests {
     #[test]
     fn what_belongs_to_one_connection_is_not_passed_on() {
         let mut headers = map(&[
-            ("connection", "close, X-Secret"),
+            ("connection", "close, X-Secret, keep-alive"),
             ("connection", "host"),
             ("x-secret", "1"),
+            ("close", "1"),
             ("keep-alive", "5"),
             ("te", "trailers"),
             ("upgrade", "h2c"),

@@ -1,7 +1,7 @@
 //! What is taken down of a request, from its head to the end of its response: how long it took, and
 //! its line in the access log.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{mem, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use fleetway_api::Name;
 use fleetway_policy_runtime::{Annotation, Notebook};
@@ -40,8 +40,7 @@ pub struct Record {
 /// A line that is not whole yet.
 #[derive(Debug)]
 struct Entry {
-    /// Until it has ended.
-    line: Option<Line>,
+    line: Line,
     local: Rc<Local>,
     /// What the request is served by, and with it the log.
     view: Rc<View>,
@@ -198,7 +197,7 @@ impl Record {
     /// It has ended, wholly or not.
     pub(super) fn end(&mut self, at: Instant, whole: bool) {
         self.observe(at);
-        if let Some(mut entry) = self.entry.take() {
+        if let Some(entry) = self.entry.take() {
             entry.end(at.duration_since(self.began), whole);
         }
     }
@@ -249,7 +248,7 @@ impl Entry {
             line.text(field!("user_agent"), agent.as_bytes());
         }
         Self {
-            line: Some(line),
+            line,
             local: local.clone(),
             view: view.clone(),
             activity: None,
@@ -267,8 +266,9 @@ impl Entry {
         }
     }
 
-    fn end(&mut self, took: Duration, whole: bool) {
-        if let (Some(log), Some(line)) = (&self.view.listener.access_log, self.line.take()) {
+    fn end(mut self, took: Duration, whole: bool) {
+        if let Some(log) = &self.view.listener.access_log {
+            let line = mem::take(&mut self.line);
             let rest = |line: &mut Line| self.put_rest(line, took, whole);
             self.local.logs.put(log, line, rest);
         }

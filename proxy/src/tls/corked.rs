@@ -5,20 +5,18 @@
 //! connection behind a small response.
 
 use std::{
-    cell::Cell,
     future::poll_fn,
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use smallvec::{SmallVec, smallvec};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 
-use crate::relay::Side;
+use crate::{held::Held, relay::Side};
 
 /// The most that is held: what is longer is written as it comes.
 const HELD_MAX: usize = 4096;
@@ -28,9 +26,7 @@ const HELD_MAX: usize = 4096;
 #[derive(Debug)]
 pub struct Corked {
     stream: TcpStream,
-    held: Vec<u8>,
-    /// How much of it was written.
-    written: usize,
+    held: Held,
     state: State,
 }
 
@@ -53,8 +49,7 @@ impl Corked {
     pub const fn new(stream: TcpStream) -> Self {
         Self {
             stream,
-            held: Vec::new(),
-            written: 0,
+            held: Held::new(),
             state: State::Handshake,
         }
     }
@@ -62,10 +57,7 @@ impl Corked {
     /// The handshake is over, and the client waits for nothing of it.
     pub fn established(&mut self) {
         self.state = State::Tickets;
-        // As long as it is held it takes no more room than it needs.
-        let rest = self.held.get(self.written..).unwrap_or_default().into();
-        self.release();
-        self.held = rest;
+        self.held.shrink();
     }
 
     /// Writes what is held.
@@ -78,60 +70,8 @@ impl Corked {
     }
 
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_held_and(cx, &[]).map_ok(|_| ())
+        self.held.poll_write(&mut self.stream, cx)
     }
-
-    /// Writes what is held, and of `slices` as much as goes with it.
-    fn poll_held_and(
-        &mut self,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        while let Some(rest @ [_, ..]) = self.held.get(self.written..) {
-            let mut all: SmallVec<[_; 16]> = smallvec![IoSlice::new(rest)];
-            all.extend(slices.iter().map(|slice| IoSlice::new(slice)));
-            let some = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &all))?;
-            let rest = rest.len();
-            match some {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                some if some <= rest => self.written += some,
-                some => {
-                    drop(all);
-                    self.release();
-                    return Poll::Ready(Ok(some - rest));
-                }
-            }
-        }
-        self.release();
-        match slices.is_empty() {
-            true => Poll::Ready(Ok(0)),
-            false => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
-        }
-    }
-
-    fn hold(&mut self, slices: &[IoSlice<'_>]) {
-        if self.held.capacity() == 0 {
-            self.held = ROOM.take();
-        }
-        self.held.drain(..std::mem::take(&mut self.written));
-        for slice in slices {
-            self.held.extend_from_slice(slice);
-        }
-    }
-
-    /// Holds nothing any more.
-    fn release(&mut self) {
-        self.held.clear();
-        self.written = 0;
-        if self.held.capacity() > 0 {
-            ROOM.set(std::mem::take(&mut self.held));
-        }
-    }
-}
-
-thread_local! {
-    /// Room for what is held: a connection has it only while it holds something.
-    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 impl AsyncRead for Corked {
@@ -175,11 +115,11 @@ impl AsyncWrite for Corked {
         if this.state == State::Tickets {
             this.state = State::Open;
         }
-        if this.held.len() - this.written + fresh <= HELD_MAX {
-            this.hold(slices);
+        if this.held.len() + fresh <= HELD_MAX {
+            this.held.add(slices);
             return Poll::Ready(Ok(fresh));
         }
-        this.poll_held_and(cx, slices)
+        this.held.poll_write_and(&mut this.stream, cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -214,7 +154,7 @@ impl Side for Corked {
     }
 
     fn reset(&mut self) {
-        self.release();
+        self.held.release();
         self.stream.reset();
     }
 }
@@ -222,13 +162,10 @@ impl Side for Corked {
 /// What is still held tells the client why, where its connection ends in an error.
 impl Drop for Corked {
     fn drop(&mut self) {
-        if self.state != State::Tickets
-            && let Some(rest @ [_, ..]) = self.held.get(self.written..)
-        {
+        if self.state != State::Tickets && !self.held.is_empty() {
             // As much as there is room for: it is over either way.
-            let _ = self.stream.try_write(rest);
+            let _ = self.stream.try_write(self.held.bytes());
         }
-        self.release();
     }
 }
 

@@ -93,6 +93,12 @@ async fn curl(
     output.status.success().then_some(text)
 }
 
+/// What a script prints.
+async fn shell(script: &str) -> String {
+    let output = Command::new("sh").args(["-c", script]).output().await;
+    String::from_utf8_lossy(&output.expect("a shell").stdout).into_owned()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn upstreams_learn_who_the_client_is_and_only_from_the_proxy() {
     let serving = Serving::new().await;
@@ -209,8 +215,7 @@ async fn a_handshake_gives_one_ticket() {
     let request = r"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let script =
         format!("printf '{request}' | openssl s_client -connect {web} -tls1_3 -ign_eof -msg 2>&1");
-    let output = Command::new("sh").args(["-c", &script]).output().await;
-    let text = String::from_utf8_lossy(&output.expect("openssl runs").stdout).into_owned();
+    let text = shell(&script).await;
     assert!(text.contains("HTTP/1.1 200 OK"), "{text}");
     assert_eq!(text.matches(", NewSessionTicket").count(), 1, "{text}");
 }
@@ -263,8 +268,7 @@ async fn the_response_of_the_authority_is_stapled_and_the_end_of_certificates_is
     secret["certificate"]["ocsp_response"] = json!("MAMKAQE=");
     serving.rest.commit_live(&[secret], 1).await;
     let script = format!("openssl s_client -connect {web} -status </dev/null 2>&1");
-    let output = Command::new("sh").args(["-c", &script]).output().await;
-    let text = String::from_utf8_lossy(&output.expect("openssl runs").stdout).into_owned();
+    let text = shell(&script).await;
     // OCSPResponse { responseStatus malformedRequest }, as RFC 6960 section 4.2.1 has it.
     assert!(
         text.contains("OCSP Response Status: malformedrequest"),

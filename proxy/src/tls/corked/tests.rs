@@ -52,7 +52,7 @@ async fn a_flush_ends_the_waiting_of_small_writes_but_not_of_tickets() {
     assert_eq!(come(&client), 0, "nothing was flushed yet");
     corked.flush().await.unwrap();
     assert_eq!(come(&client), b"ticketanswer".len());
-    assert_eq!(corked.held.capacity(), 0, "there is no room for nothing");
+    assert_eq!(corked.held.room(), 0, "there is no room for nothing");
 }
 
 #[tokio::test]

@@ -1,0 +1,134 @@
+//! Bytes on their way out that are held for what follows them.
+
+use std::{
+    cell::Cell,
+    io::{self, IoSlice},
+    mem,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use smallvec::{SmallVec, smallvec};
+use tokio::io::AsyncWrite;
+
+thread_local! {
+    /// Room for what is held: a connection has it only while it holds something.
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// What is held of one connection.
+#[derive(Debug, Default)]
+pub struct Held {
+    bytes: Vec<u8>,
+    /// How much of it was written.
+    written: usize,
+}
+
+impl Held {
+    /// Nothing yet.
+    pub const fn new() -> Self {
+        Self {
+            bytes: Vec::new(),
+            written: 0,
+        }
+    }
+
+    /// How many bytes are held.
+    pub const fn len(&self) -> usize {
+        self.bytes.len() - self.written
+    }
+
+    /// Whether nothing is.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// For how many bytes there is room.
+    #[cfg(test)]
+    pub const fn room(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// What is held.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(self.written..).unwrap_or_default()
+    }
+
+    /// Holds these too.
+    pub fn add(&mut self, slices: &[IoSlice<'_>]) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = ROOM.take();
+        }
+        self.bytes.drain(..mem::take(&mut self.written));
+        for slice in slices {
+            self.bytes.extend_from_slice(slice);
+        }
+    }
+
+    /// Takes no more room than it needs, for it is held for long.
+    pub fn shrink(&mut self) {
+        let rest = self.bytes().into();
+        self.release();
+        self.bytes = rest;
+    }
+
+    /// Holds nothing any more, and has no room for it.
+    pub fn release(&mut self) {
+        self.bytes.clear();
+        self.written = 0;
+        if self.bytes.capacity() > 0 {
+            ROOM.set(mem::take(&mut self.bytes));
+        }
+    }
+
+    /// Writes all that is held.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn poll_write(
+        &mut self,
+        io: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.poll_write_and(io, cx, &[]).map_ok(|_| ())
+    }
+
+    /// Writes all that is held, and these in the same call; how much of these.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn poll_write_and(
+        &mut self,
+        io: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut io = Pin::new(io);
+        while !self.is_empty() {
+            let mut all: SmallVec<[_; 16]> = smallvec![IoSlice::new(self.bytes())];
+            all.extend(slices.iter().map(|slice| IoSlice::new(slice)));
+            let some = ready!(io.as_mut().poll_write_vectored(cx, &all))?;
+            drop(all);
+            let held = self.len();
+            match some {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                some if some <= held => self.written += some,
+                some => {
+                    self.release();
+                    return Poll::Ready(Ok(some - held));
+                }
+            }
+        }
+        self.release();
+        match slices {
+            [] => Poll::Ready(Ok(0)),
+            _ => io.poll_write_vectored(cx, slices),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
