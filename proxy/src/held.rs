@@ -1,7 +1,7 @@
 //! Bytes on their way out that are held for what follows them.
 
 use std::{
-    cell::Cell,
+    cell::RefCell,
     io::{self, IoSlice},
     mem,
     pin::Pin,
@@ -11,9 +11,12 @@ use std::{
 use smallvec::{SmallVec, smallvec};
 use tokio::io::AsyncWrite;
 
+/// How many idle rooms a thread keeps.
+const POOLED: usize = 16;
+
 thread_local! {
     /// Room for what is held: a connection has it only while it holds something.
-    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static ROOMS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What is held of one connection.
@@ -57,7 +60,7 @@ impl Held {
     /// Holds these too.
     pub fn add(&mut self, slices: &[IoSlice<'_>]) {
         if self.bytes.capacity() == 0 {
-            self.bytes = ROOM.take();
+            self.bytes = ROOMS.with_borrow_mut(Vec::pop).unwrap_or_default();
         }
         self.bytes.drain(..mem::take(&mut self.written));
         for slice in slices {
@@ -77,7 +80,12 @@ impl Held {
         self.bytes.clear();
         self.written = 0;
         if self.bytes.capacity() > 0 {
-            ROOM.set(mem::take(&mut self.bytes));
+            let room = mem::take(&mut self.bytes);
+            ROOMS.with_borrow_mut(|rooms| {
+                if rooms.len() < POOLED {
+                    rooms.push(room);
+                }
+            });
         }
     }
 
@@ -105,11 +113,16 @@ impl Held {
     ) -> Poll<io::Result<usize>> {
         let mut io = Pin::new(io);
         while !self.is_empty() {
-            let mut all: SmallVec<[_; 16]> = smallvec![IoSlice::new(self.bytes())];
-            all.extend(slices.iter().map(|slice| IoSlice::new(slice)));
-            let some = ready!(io.as_mut().poll_write_vectored(cx, &all))?;
-            drop(all);
             let held = self.len();
+            let written = match slices {
+                [] => io.as_mut().poll_write(cx, self.bytes()),
+                _ => {
+                    let mut all: SmallVec<[_; 16]> = smallvec![IoSlice::new(self.bytes())];
+                    all.extend(slices.iter().map(|slice| IoSlice::new(slice)));
+                    io.as_mut().poll_write_vectored(cx, &all)
+                }
+            };
+            let some = ready!(written)?;
             match some {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 some if some <= held => self.written += some,
