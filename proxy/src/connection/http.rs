@@ -164,7 +164,8 @@ async fn http2<W: Side + 'static>(
         let (connection, open) = (connection.clone(), counted.open());
         let tunnel = tunnels::asked(&mut request, &connection).map(|asked| (asked, open.again()));
         let answered = exchange(connection.clone(), request.map(Downstream::Http2));
-        answered.map(move |response| {
+        // Boxed: the library and the runtime move it from hand to hand.
+        Box::pin(answered.map(move |response| {
             // Set wherever hyper runs what we gave it.
             let allowed = STREAM.try_with(|stream| watch(&stream.overdue, response.body(), unread));
             let response = match tunnel {
@@ -179,7 +180,7 @@ async fn http2<W: Side + 'static>(
                 _open: open,
                 _allowed: allowed.ok().flatten(),
             }))
-        })
+        }))
     });
     let mut serving = pin!(
         hyper::server::conn::http2::Builder::new(OnThisWorker)
