@@ -4,7 +4,7 @@
 # The whole of it on loopback, with real requests through it. Ctrl-C stops it.
 run:
 	cargo build --bins --example demo
-	cargo run --quiet --package fleetway-proxy --example demo
+	"$${CARGO_TARGET_DIR:-target}/debug/examples/demo"
 
 test:
 	cargo test --workspace --all-features

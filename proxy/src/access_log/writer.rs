@@ -120,6 +120,8 @@ impl Writer {
         };
         match command {
             Some(command) if self.heed(command) => Wait::Anew,
+            // Whoever made room by taking it away is to get it.
+            _ if !full && self.file.was_moved() && self.reopen() => Wait::Anew,
             _ => Wait::Again,
         }
     }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     detect::{Protocol, Rewound, detect},
     gather::Gathered,
+    lingering::Lingering,
     meter::{Bounds, Metered},
     streams::{Counted, Streams},
     tunnels::{self, Line},
@@ -154,7 +155,7 @@ async fn http2<W: Side + 'static>(
         header_bytes: limits.header_bytes,
         header_timeout: limits.header_timeout,
     };
-    let (io, verdict) = Metered::new(io, &bounds);
+    let (io, verdict) = Metered::new(Lingering::new(io), &bounds);
     let local = connection.clone();
     let streams = Rc::new(Streams::new(limits.requests_per_connection));
     let counted = streams.clone();

@@ -196,6 +196,7 @@ where
         drain,
         timer,
         head: false,
+        goes_on: false,
     };
     let served = server.run(service).await;
     server.shared.end();
@@ -234,6 +235,9 @@ struct Server<'a, I> {
     timer: Pin<&'a mut Sleep>,
     /// The request at hand is HEAD.
     head: bool,
+    /// The client takes the connection to go on, and may be sending more while it still reads what
+    /// it was answered.
+    goes_on: bool,
 }
 
 /// What of a request is needed to write its response.
@@ -271,6 +275,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
                 Ok(None) => return self.close(false).await.map(|()| None),
                 Err(error) => return Err(self.refuse(error).await),
             };
+            self.goes_on = head.keep_alive;
             if let Some(left) = &mut left {
                 *left = left.saturating_sub(1);
                 head.keep_alive &= *left > 0;
@@ -288,6 +293,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         let mut deadline = None;
         let mut drained = None;
         let mut begun = false;
+        let mut idle_since = None;
         // Whether what was read since the last look can have completed a line.
         let mut look = true;
         poll_fn(|cx| {
@@ -328,13 +334,17 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
                     begun = true;
                     deadline = Some(Instant::now() + self.config.head_timeout);
                 }
-                let mut deadline =
-                    *deadline.get_or_insert_with(|| Instant::now() + self.config.idle_timeout);
+                let since = *idle_since.get_or_insert_with(Instant::now);
+                let mut deadline = *deadline.get_or_insert(since + self.config.idle_timeout);
                 if let Some(drained) = drained.filter(|_| idle) {
                     deadline = deadline.min(drained);
                 }
                 return match poll_deadline(self.timer.as_mut(), cx, deadline) {
-                    Poll::Ready(()) if idle => Poll::Ready(Ok(None)),
+                    Poll::Ready(()) if idle => {
+                        // Whoever was answered that long ago has read it.
+                        self.goes_on &= Instant::now() < since + self.config.linger_timeout;
+                        Poll::Ready(Ok(None))
+                    }
                     Poll::Ready(()) => Poll::Ready(Err(ConnectionError::HeadTimeout)),
                     Poll::Pending => Poll::Pending,
                 };
@@ -552,7 +562,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         let lingers = {
             let state = self.shared.state.borrow();
             let unread = state.failed || !state.decoder.is_done() || !state.read.bytes.is_empty();
-            answered && unread && !state.eof
+            !state.eof && (self.goes_on || answered && unread)
         };
         if !lingers && !self.config.close_notify {
             return Ok(());

@@ -17,6 +17,7 @@ mod components;
 mod connect;
 mod docs;
 mod durability;
+mod endings;
 mod failing;
 mod floods;
 mod grpc;

@@ -186,6 +186,28 @@ async fn a_full_disk_is_counted_and_requests_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_fills_its_disk_is_let_go_once_it_is_removed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("full.json");
+    std::os::unix::fs::symlink("/dev/full", &path).expect("a link");
+    let logged = Logged::changed(&resources(), |listener| {
+        listener["access_log"]["path"] = json!(path);
+    })
+    .await;
+    get(&logged, "/one").await;
+    eventually("it cannot be written", async || {
+        let errors = logged.metric("fleetway_access_log_errors_total").await;
+        (errors > 0).then_some(())
+    })
+    .await;
+    fs::remove_file(&path).expect("removed");
+    eventually("the line is in another file", async || {
+        (path.exists() && paths(&path) == ["/one"]).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lines_go_to_standard_output_where_so_asked() {
     let logged = Logged::changed(&resources(), |listener| {
         listener["access_log"]["path"] = "-".into();
