@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Proxy, Server, Upstream, ask, documents, exchange};
+use crate::support::{Proxy, Server, Upstream, ask, curl, documents, exchange};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_of_the_admin_page_cannot_hold_up_the_end() {
@@ -179,6 +179,17 @@ async fn before(upstream: &Upstream) -> (Server, Proxy, std::net::SocketAddr) {
     server.client().commit_live(&all, 1).await;
     let web = proxy.listener("web").await;
     (server, proxy, web)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_without_content_has_no_length() {
+    let upstream = Upstream::raw(b"HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n").await;
+    let (_server, _proxy, web) = before(&upstream).await;
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        let answer = curl(&["--include", version, &format!("http://{web}/")]).await;
+        assert!(answer.contains(" 204"), "{answer}");
+        assert!(!answer.contains("content-length"), "{answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
