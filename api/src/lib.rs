@@ -27,7 +27,7 @@ pub use error::{FieldError, Rejection, shortened};
 pub use fleetway_proto as proto;
 pub use kind::{Id, Kind, Name, NameError};
 #[cfg(feature = "linger")]
-pub use linger::linger;
+pub use linger::{linger, poll_discard};
 pub use normalize::{PathFault, normalize};
 pub use resource::*;
 pub use set::{Change, Entry, Invalid, ResourceSet};

@@ -1,9 +1,15 @@
 //! The end of a connection whose peer is to read what was sent last.
 
-use std::{io, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     time::timeout,
 };
 
@@ -21,16 +27,29 @@ const MOST_SCRAP: usize = 256 * 1024;
 pub async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let reading = async {
         stream.shutdown().await?;
-        let mut scrap = [0; 4096];
         let mut left = MOST_SCRAP;
-        while left > 0 {
-            match stream.read(&mut scrap).await? {
-                0 => break,
-                read => left = left.saturating_sub(read),
-            }
-        }
+        poll_fn(|cx| poll_discard(&mut stream, cx, &mut left)).await;
         Ok::<(), io::Error>(())
     };
     // It is over either way.
     let _ = timeout(LINGER, reading).await;
+}
+
+/// Reads and throws away what comes until the end of the connection, or until `left` bytes have: so
+/// many less are left each time. An error is an end too.
+pub fn poll_discard(
+    stream: &mut (impl AsyncRead + Unpin),
+    cx: &mut Context<'_>,
+    left: &mut usize,
+) -> Poll<()> {
+    let mut scrap = [0; 4096];
+    while *left > 0 {
+        let mut scrap = ReadBuf::new(&mut scrap);
+        let read = ready!(Pin::new(&mut *stream).poll_read(cx, &mut scrap));
+        match (read, scrap.filled().len()) {
+            (Ok(()), some @ 1..) => *left = left.saturating_sub(some),
+            _ => break,
+        }
+    }
+    Poll::Ready(())
 }

@@ -20,7 +20,7 @@ thread_local! {
 }
 
 /// What is held of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Held {
     bytes: Vec<u8>,
     /// How much of it was written.

@@ -7,7 +7,7 @@ use std::{
 
 use fleetway_api::HttpListener;
 use futures_util::FutureExt as _;
-use http::Request;
+use http::{Request, StatusCode, header};
 use hyper::{body::Incoming, rt::Executor, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use super::{
     detect::{Protocol, Rewound, detect},
     gather::Gathered,
-    lingering::Lingering,
     meter::{Bounds, Metered},
     streams::{Counted, Streams},
     tunnels::{self, Line},
@@ -155,7 +154,7 @@ async fn http2<W: Side + 'static>(
         header_bytes: limits.header_bytes,
         header_timeout: limits.header_timeout,
     };
-    let (io, verdict) = Metered::new(Lingering::new(io), &bounds);
+    let (io, verdict) = Metered::new(io, &bounds);
     let local = connection.clone();
     let streams = Rc::new(Streams::new(limits.requests_per_connection));
     let counted = streams.clone();
@@ -169,13 +168,17 @@ async fn http2<W: Side + 'static>(
         Box::pin(answered.map(move |response| {
             // Set wherever hyper runs what we gave it.
             let allowed = STREAM.try_with(|stream| watch(&stream.overdue, response.body(), unread));
-            let response = match tunnel {
+            let mut response = match tunnel {
                 None => response,
                 Some((asked, open)) => {
                     let line = STREAM.try_with(|stream| stream.line());
                     asked.settle(response, connection, open, line.unwrap_or_default())
                 }
             };
+            if response.status() == StatusCode::NO_CONTENT {
+                // RFC 9110 section 8.6. The codec of HTTP/1 sees to it by itself.
+                response.headers_mut().remove(header::CONTENT_LENGTH);
+            }
             Ok::<_, Infallible>(response.map(|body| Counted {
                 body,
                 _open: open,

@@ -26,7 +26,7 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use super::detect::PREFACE;
+use super::{detect::PREFACE, lingering::Ending};
 use crate::telemetry::Flood;
 
 /// What a frame costs that asks for nothing: as much as so many bytes sent to the client earn.
@@ -80,6 +80,8 @@ pub(super) struct Metered<I> {
     /// Whether the last write took less than it was given, which is whole frames: one may have
     /// been cut in two.
     cut: bool,
+    /// What it sends once it was told of the end.
+    ending: Ending,
 }
 
 impl<I> Metered<I> {
@@ -93,6 +95,7 @@ impl<I> Metered<I> {
             header_timeout: bounds.header_timeout,
             deadline: None,
             cut: false,
+            ending: Ending::default(),
         };
         (this, verdict)
     }
@@ -176,7 +179,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Metered<I> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let this = &mut *self;
+        this.ending.poll(&mut this.io, cx)
     }
 
     fn poll_write_vectored(

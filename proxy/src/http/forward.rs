@@ -243,10 +243,6 @@ fn pass_back(
     let (mut parts, body) = response.into_parts();
     let switched = headers::remove_hop_by_hop(&mut parts.headers);
     parts.version = received;
-    if parts.status == StatusCode::NO_CONTENT {
-        // RFC 9110 section 8.6.
-        parts.headers.remove(header::CONTENT_LENGTH);
-    }
     let body = if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         upgrade::answer(&mut parts.headers, switched);
         in_flight.end(watchdog.activity().last());

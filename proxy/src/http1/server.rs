@@ -16,7 +16,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -290,10 +290,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
 
     /// Waits for the next request head; there is none when the connection closes in between.
     async fn next_head(&mut self) -> Result<Option<RequestHead>, ConnectionError> {
-        let mut deadline = None;
-        let mut drained = None;
-        let mut begun = false;
         let mut idle_since = None;
+        let mut head_deadline = None;
+        let mut drained = None;
         // Whether what was read since the last look can have completed a line.
         let mut look = true;
         poll_fn(|cx| {
@@ -323,31 +322,24 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                     Poll::Pending => {}
                 }
-                let idle = state.read.bytes.is_empty();
-                if idle {
+                if state.read.bytes.is_empty() {
                     state.read.release();
                     state.write.release();
                     if self.drain.poll_draining(cx) {
                         drained.get_or_insert_with(|| Instant::now() + self.config.drain_grace);
                     }
-                } else if !begun {
-                    begun = true;
-                    deadline = Some(Instant::now() + self.config.head_timeout);
+                    let since = *idle_since.get_or_insert_with(Instant::now);
+                    let deadline = since + self.config.idle_timeout;
+                    let deadline = drained.map_or(deadline, |drained| deadline.min(drained));
+                    ready!(poll_deadline(self.timer.as_mut(), cx, deadline));
+                    // Whoever was answered that long ago has read it.
+                    self.goes_on &= Instant::now() < since + self.config.linger_timeout;
+                    return Poll::Ready(Ok(None));
                 }
-                let since = *idle_since.get_or_insert_with(Instant::now);
-                let mut deadline = *deadline.get_or_insert(since + self.config.idle_timeout);
-                if let Some(drained) = drained.filter(|_| idle) {
-                    deadline = deadline.min(drained);
-                }
-                return match poll_deadline(self.timer.as_mut(), cx, deadline) {
-                    Poll::Ready(()) if idle => {
-                        // Whoever was answered that long ago has read it.
-                        self.goes_on &= Instant::now() < since + self.config.linger_timeout;
-                        Poll::Ready(Ok(None))
-                    }
-                    Poll::Ready(()) => Poll::Ready(Err(ConnectionError::HeadTimeout)),
-                    Poll::Pending => Poll::Pending,
-                };
+                let deadline =
+                    *head_deadline.get_or_insert_with(|| Instant::now() + self.config.head_timeout);
+                return poll_deadline(self.timer.as_mut(), cx, deadline)
+                    .map(|()| Err(ConnectionError::HeadTimeout));
             }
         })
         .await
@@ -555,9 +547,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         error
     }
 
-    /// Ends our side, and after a response (`answered`) that the client may have to be given time
-    /// to read, reads on until the client ends its side too: closing with bytes unread would reset
-    /// the connection and might take the response with it (RFC 9112 section 9.6).
+    /// Ends our side, and where the client may still be reading a response (it takes the connection
+    /// to go on, or something is unread after one that was `answered`) reads on until the client
+    /// ends its side too: closing with bytes unread would reset the connection and might take the
+    /// response with it (RFC 9112 section 9.6).
     async fn close(&mut self, answered: bool) -> Result<(), ConnectionError> {
         let lingers = {
             let state = self.shared.state.borrow();
