@@ -2,7 +2,10 @@
 //! it has, one that refuses some in time fails those.
 
 use std::{
-    fs, io,
+    convert::Infallible,
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
     time::Duration,
@@ -21,7 +24,6 @@ const SHED_CONNECTIONS: u64 = 95;
 #[derive(Debug, Default)]
 pub struct Overload {
     level: AtomicU8,
-    resident: AtomicU64,
     limit: AtomicU64,
 }
 
@@ -38,12 +40,6 @@ impl Overload {
         self.level.load(Relaxed) >= 2
     }
 
-    /// The memory in use, in bytes, as last seen.
-    #[must_use]
-    pub fn resident(&self) -> u64 {
-        self.resident.load(Relaxed)
-    }
-
     /// The memory the proxy may use, in bytes; 0 for no limit.
     #[must_use]
     pub fn limit(&self) -> u64 {
@@ -52,7 +48,6 @@ impl Overload {
 
     /// Judges by the memory in use. Gives the level before and after.
     fn judge(&self, resident: u64) -> (u8, u8) {
-        self.resident.store(resident, Relaxed);
         let limit = self.limit();
         let share = |percent: u64| u128::from(limit) * u128::from(percent) / 100;
         let used = u128::from(resident);
@@ -65,18 +60,24 @@ impl Overload {
         (self.level.swap(level, Relaxed), level)
     }
 
-    /// Watches the memory of this process for as long as it is polled. `limit` is in bytes, 0 for
-    /// none.
+    /// Watches the memory of this process for as long as it is polled. `limit` is in bytes; for 0,
+    /// no limit, there is nothing to watch.
     pub async fn watch(&self, limit: u64) {
         self.limit.store(limit, Relaxed);
+        if limit == 0 {
+            return;
+        }
+        let Err(error) = self.judge_on(limit).await;
+        tracing::warn!(%error, "the memory in use cannot be read: it is not watched");
+    }
+
+    async fn judge_on(&self, limit: u64) -> io::Result<Infallible> {
+        let memory = Memory::open()?;
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            let Ok(resident) = resident() else {
-                tracing::warn!("the memory in use cannot be read: it is not watched");
-                return;
-            };
+            let resident = memory.resident()?;
             match self.judge(resident) {
                 (0, 1..) => {
                     tracing::warn!(resident, limit, "memory runs short: requests are refused");
@@ -90,17 +91,30 @@ impl Overload {
     }
 }
 
-/// The memory this process has resident, in bytes (proc(5)).
-fn resident() -> io::Result<u64> {
-    let text = fs::read_to_string("/proc/self/statm")?;
-    let pages = text
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse::<u64>().ok());
-    let size = rustix::param::page_size() as u64;
-    pages
-        .map(|pages| pages.saturating_mul(size))
-        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+/// The memory this process has, as the kernel counts it (proc(5), `/proc/self/statm`).
+#[derive(Debug)]
+pub struct Memory(File);
+
+impl Memory {
+    /// To be asked as often as one likes: the count is of when it is read.
+    pub fn open() -> io::Result<Self> {
+        File::open("/proc/self/statm").map(Self)
+    }
+
+    /// What is resident, in bytes.
+    pub fn resident(&self) -> io::Result<u64> {
+        // Seven numbers of at most twenty digits.
+        let mut text = [0; 160];
+        let length = self.0.read_at(&mut text, 0)?;
+        let pages = text
+            .get(..length)
+            .and_then(|text| str::from_utf8(text).ok())
+            .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+        let size = rustix::param::page_size() as u64;
+        pages
+            .map(|pages| pages.saturating_mul(size))
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    }
 }
 
 /// The memory the control groups of this process leave it, in bytes; 0 for no limit.
@@ -175,6 +189,7 @@ mod tests {
 
     #[test]
     fn this_process_has_memory() {
-        assert!(resident().unwrap() > 1 << 20);
+        let memory = Memory::open().unwrap();
+        assert!(memory.resident().unwrap() > 1 << 20);
     }
 }

@@ -1,7 +1,8 @@
 """The peers. One small class each: write the configuration for a Spec, return the command line.
 
-A peer's program is found on PATH or by an environment variable: ENVOY_BIN, NGINX_BIN, HAPROXY_BIN, AGENTGATEWAY_BIN. Any other name N given to --peers runs the command in the variable BENCH_CMD_N, in which
-{port} and {upstream} are replaced by port numbers (for prototypes: HTTP/1.1 only, no other feature).
+A peer's program is found on PATH or by an environment variable: ENVOY_BIN, NGINX_BIN, HAPROXY_BIN, AGENTGATEWAY_BIN.
+Any other name N given to --peers runs the command in the variable BENCH_CMD_N, in which {port} and {upstream} are
+replaced by port numbers (for prototypes: HTTP/1.1 only, no other feature).
 """
 import hashlib
 import json

@@ -82,7 +82,7 @@ def attempt(scenario, peer, seconds):
         print(f"{scenario:14} {peer.name:16} FAILED {e}", file=sys.stderr)
         return None
     shown = {k: round(v, 2) for k, v in figures.items() if k in
-             ("cpu_us", "user_us", "sys_us", "cpu0_us", "cpu_pct", "rps", "p50_us", "p99_us", "steal_pct", "rss_mb", "conn_kb", "startup_ms")}
+             ("cpu_us", "user_us", "sys_us", "cpu0_us", "cpu_pct", "rps", "p50_us", "p99_us", "p99_100ms_us", "steal_pct", "rss_mb", "conn_kb", "startup_ms")}
     print(f"{scenario:14} {peer.name:16} {shown}", file=sys.stderr, flush=True)
     return figures
 
