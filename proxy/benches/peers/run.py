@@ -30,6 +30,21 @@ def fmt(x):
     return f"{x:.0f}" if x >= 1000 else f"{x:.1f}" if x >= 10 else f"{x:.2f}"
 
 
+def pooled(samples, scenario, peer, share):
+    """A percentile of the latencies of all rounds as if they had been one; None if they were not taken."""
+    counts = {}
+    for r in samples:
+        if (r["scenario"], r["peer"]) == (scenario, peer):
+            for us, n in r["figures"].get("latencies_us", ()):
+                counts[us] = counts.get(us, 0) + n
+    left = sum(counts.values()) * share
+    for us in sorted(counts):
+        left -= counts[us]
+        if left < 0:
+            return us
+    return None
+
+
 def table(samples, base, spread=True):
     names, order = [], []
     for r in samples:
@@ -68,6 +83,11 @@ def table(samples, base, spread=True):
                         t += f" <sub>{min(ratios):.2f}..{max(ratios):.2f}</sub>"
                 row.append(t)
             out.append(f"| {sc} | {fig} ({better}) | " + " | ".join(row) + " |")
+        whole = {n: pooled(samples, sc, n, 0.99) for n in names}
+        if any(whole.values()):
+            against = whole.get(base)
+            row = ["–" if not x else f"{fmt(x)} ({x / against:.2f}×)" if against else fmt(x) for x in whole.values()]
+            out.append(f"| {sc} | p99_us of all rounds as one (low) | " + " | ".join(row) + " |")
     return "\n".join(out)
 
 
