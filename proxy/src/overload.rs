@@ -40,6 +40,11 @@ impl Overload {
         self.level.load(Relaxed) >= 2
     }
 
+    /// The memory in use now, in bytes.
+    pub fn resident(&self) -> io::Result<u64> {
+        Memory::open()?.resident()
+    }
+
     /// The memory the proxy may use, in bytes; 0 for no limit.
     #[must_use]
     pub fn limit(&self) -> u64 {
@@ -93,16 +98,16 @@ impl Overload {
 
 /// The memory this process has, as the kernel counts it (proc(5), `/proc/self/statm`).
 #[derive(Debug)]
-pub struct Memory(File);
+struct Memory(File);
 
 impl Memory {
     /// To be asked as often as one likes: the count is of when it is read.
-    pub fn open() -> io::Result<Self> {
+    fn open() -> io::Result<Self> {
         File::open("/proc/self/statm").map(Self)
     }
 
     /// What is resident, in bytes.
-    pub fn resident(&self) -> io::Result<u64> {
+    fn resident(&self) -> io::Result<u64> {
         // Seven numbers of at most twenty digits.
         let mut text = [0; 160];
         let length = self.0.read_at(&mut text, 0)?;

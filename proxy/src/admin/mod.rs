@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{overload::Memory, runtime::Runtime, snapshot::Origin, telemetry::Rendered};
+use crate::{runtime::Runtime, snapshot::Origin, telemetry::Rendered};
 
 /// What the admin page reads.
 #[derive(Debug, Clone)]
@@ -165,7 +165,7 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     let mut out = Rendered::default();
     out.gauge("fleetway_revision", "", snapshot.revision);
     let overload = admin.runtime.overload();
-    if let Ok(resident) = Memory::open().and_then(|memory| memory.resident()) {
+    if let Ok(resident) = overload.resident() {
         out.gauge("fleetway_memory_resident_bytes", "", resident);
     }
     out.gauge("fleetway_memory_limit_bytes", "", overload.limit());
