@@ -72,17 +72,17 @@ impl Overload {
         if limit == 0 {
             return;
         }
-        let Err(error) = self.judge_on(limit).await;
+        let Err(error) = self.judge_on().await;
         tracing::warn!(%error, "the memory in use cannot be read: it is not watched");
     }
 
-    async fn judge_on(&self, limit: u64) -> io::Result<Infallible> {
+    async fn judge_on(&self) -> io::Result<Infallible> {
         let memory = Memory::open()?;
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            let resident = memory.resident()?;
+            let (resident, limit) = (memory.resident()?, self.limit());
             match self.judge(resident) {
                 (0, 1..) => {
                     tracing::warn!(resident, limit, "memory runs short: requests are refused");
