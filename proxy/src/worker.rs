@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     http::{Entrance, Local},
+    http1,
     listener::{Share, Terms, accept, take_over},
     overload::Overload,
     snapshot::Live,
@@ -167,6 +168,7 @@ struct Open {
 
 async fn run(local: Rc<Local>, mut inbox: mpsc::Receiver<Command>) {
     let mut open: HashMap<Name, Open> = HashMap::new();
+    tokio::task::spawn_local(http1::keep_delivering());
     let lines = local.clone();
     tokio::task::spawn_local(async move { lines.logs.keep_flushing().await });
     let mut sweep = tokio::time::interval(SWEEP);

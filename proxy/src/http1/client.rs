@@ -9,10 +9,12 @@ mod body;
 mod switch;
 mod upload;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -29,6 +31,7 @@ use super::head::{
     HeadError, HeadLimits, ResponseHead, ResponseRules, asks_to_close, connection_tokens,
     parse_response, put_chunked, put_fields, put_length, put_request_line,
 };
+use super::outbox;
 use super::server::BoxError;
 use crate::http1::body::Encoder;
 use upload::{Upload, UploadError};
@@ -77,7 +80,7 @@ impl<I> Hooks<I> for () {
 /// A connection to an upstream, idle.
 #[derive(Debug)]
 pub struct Connection<I> {
-    wire: Box<Wire<I>>,
+    wire: Rc<RefCell<Wire<I>>>,
 }
 
 /// The transport and its buffers.
@@ -86,7 +89,18 @@ struct Wire<I> {
     io: I,
     read: ReadBuffer,
     write: WriteBuffer,
+    posted: Posted,
     config: ClientConfig,
+}
+
+/// Whether a write waits for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Posted {
+    No,
+    /// It is to.
+    Wanted,
+    /// It does.
+    Waiting,
 }
 
 /// Why there is no response.
@@ -167,23 +181,24 @@ impl<B> std::error::Error for SendError<B> {
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Connection<I> {
     /// A connection over a transport that is connected and on which nothing was sent.
     pub fn new(io: I, config: ClientConfig) -> Self {
         let (read, write) = (ReadBuffer::new(), WriteBuffer::new());
         Self {
-            wire: Box::new(Wire {
+            wire: Rc::new(RefCell::new(Wire {
                 io,
                 read,
                 write,
+                posted: Posted::No,
                 config,
-            }),
+            })),
         }
     }
 
-    /// The transport, such as to ask it for its addresses.
-    pub fn io(&self) -> &I {
-        &self.wire.io
+    /// Asks the transport something.
+    pub fn ask<T>(&self, question: impl FnOnce(&I) -> T) -> T {
+        question(&self.wire.borrow().io)
     }
 
     /// Whether the idle connection can still be used, as far as the runtime has noticed: false
@@ -197,7 +212,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
 
     /// Ready when the idle connection can no longer be used, so that a pool can let go of it.
     pub fn poll_unusable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let wire = &mut *self.wire;
+        let wire = &mut *self.wire.borrow_mut();
         if wire.read.bytes.is_empty() {
             // Whatever comes, an end, a fault or a byte, is not what an idle connection is to have.
             let mut byte = [0];
@@ -227,7 +242,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
     /// # Errors
     /// When no response arrived; the connection is closed then.
     pub async fn send<B, H>(
-        mut self,
+        self,
         parts: &mut Parts,
         body: B,
         mut hooks: H,
@@ -237,7 +252,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
         B::Error: Into<BoxError>,
         H: Hooks<I>,
     {
-        if !self.wire.read.bytes.is_empty() {
+        if !self.wire.borrow().read.bytes.is_empty() {
             // What came unasked must not be taken for the response to this request.
             return Err(SendError {
                 kind: SendErrorKind::Closed,
@@ -245,9 +260,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
                 body: Some(body),
             });
         }
-        let encoder = put_head(self.wire.write.flat(), parts, &body);
-        let hold = expects_continue(&parts.headers) && encoder != Encoder::None;
-        let hold = hold.then_some(self.wire.config.continue_timeout);
+        let (encoder, hold) = {
+            let wire = &mut *self.wire.borrow_mut();
+            let encoder = put_head(wire.write.flat(), parts, &body);
+            let hold = expects_continue(&parts.headers) && encoder != Encoder::None;
+            (encoder, hold.then_some(wire.config.continue_timeout))
+        };
         let mut upload = Upload::new(body, encoder, hold);
         let mut wait = Wait {
             rules: ResponseRules::of(&parts.method),
@@ -256,7 +274,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
             look: true,
             write_error: None,
         };
-        let head = poll_fn(|cx| self.wire.poll_head(cx, &mut upload, &mut wait, &mut hooks)).await;
+        let head = poll_fn(|cx| {
+            let mut wire = self.wire.borrow_mut();
+            let polled = wire.poll_head(cx, &mut upload, &mut wait, &mut hooks);
+            drop(wire);
+            self.post(cx);
+            polled
+        })
+        .await;
         let head = head.and_then(|head| {
             let unasked = match head.status {
                 // RFC 9110 section 7.8: it has to have read the request before it switches.
@@ -318,13 +343,28 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Connection<I> {
         response
     }
 
-    /// Makes the connection ready to idle, if nothing is left on it.
-    fn into_idle(mut self) -> Option<Self> {
-        if !self.wire.read.bytes.is_empty() || !self.wire.write.is_empty() {
-            return None;
+    /// Lets what is to be written with others wait for them.
+    fn post(&self, cx: &Context<'_>) {
+        {
+            let mut wire = self.wire.borrow_mut();
+            if wire.posted != Posted::Wanted {
+                return;
+            }
+            wire.posted = Posted::Waiting;
         }
-        self.wire.read.release();
-        self.wire.write.release();
+        outbox::post(self.wire.clone(), cx.waker());
+    }
+
+    /// Makes the connection ready to idle, if nothing is left on it.
+    fn into_idle(self) -> Option<Self> {
+        {
+            let wire = &mut *self.wire.borrow_mut();
+            if !wire.read.bytes.is_empty() || !wire.write.is_empty() {
+                return None;
+            }
+            wire.read.release();
+            wire.write.release();
+        }
         Some(self)
     }
 }
@@ -339,6 +379,20 @@ struct Wait {
     look: bool,
     /// Writing failed; there may be an answer all the same.
     write_error: Option<io::Error>,
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> outbox::Sender for RefCell<Wire<I>> {
+    fn write(self: Rc<Self>, cx: &mut Context<'_>) -> bool {
+        // Given up meanwhile: nobody waits for an answer.
+        if Rc::strong_count(&self) == 1 {
+            return false;
+        }
+        let wire = &mut *self.borrow_mut();
+        wire.posted = Posted::No;
+        let written = wire.write.poll_flush(&mut wire.io, cx);
+        // The task that sends meets the same again.
+        !matches!(written, Poll::Ready(Ok(())))
+    }
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
@@ -356,7 +410,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
         H: Hooks<I>,
     {
         loop {
-            match upload.poll(&mut self.io, &mut self.write, cx) {
+            match upload.poll(self, cx) {
                 Poll::Ready(Ok(())) | Poll::Pending => {}
                 // RFC 9112 section 9.5: the upstream may have answered before it closed.
                 Poll::Ready(Err(UploadError::Io(error))) => wait.write_error = Some(error),

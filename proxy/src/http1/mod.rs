@@ -24,6 +24,7 @@ mod drain;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod head;
+mod outbox;
 mod server;
 mod switched;
 pub(crate) mod websocket;
@@ -34,6 +35,7 @@ pub use client::{ClientConfig, Connection, Hooks, ResponseBody, SendError, SendE
 pub use drain::{Drain, DrainWatch};
 pub(crate) use head::is_host;
 pub use head::{HeadError, HeadLimits, MAX_FIELDS};
+pub(crate) use outbox::keep_delivering;
 pub use server::{
     ConnectionError, Interim, InterimError, RequestBody, ServerConfig, serve, serve_with_abort,
 };

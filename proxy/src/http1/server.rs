@@ -8,6 +8,7 @@
 //! it is dropped at once; a half-closed client cannot be told from one that left. Set
 //! [`ServerConfig::half_close`] to answer such clients all the same.
 
+mod close;
 mod response;
 mod shared;
 mod switch;
@@ -30,9 +31,8 @@ pub use shared::{Interim, InterimError, RequestBody};
 use super::Switched;
 use super::body::{Decoded, Decoder};
 use super::buffer::recycle_map;
-use super::date::put_date;
 use super::drain::DrainWatch;
-use super::head::{HeadError, HeadLimits, RequestHead, parse_request, put_length, put_status_line};
+use super::head::{HeadError, HeadLimits, RequestHead, parse_request};
 use shared::{Background, ExchangeStart, Shared};
 
 /// The type of an error a body ends with.
@@ -295,7 +295,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         let mut drained = None;
         // Whether what was read since the last look can have completed a line.
         let mut look = true;
+        let mut write_deadline = None;
         poll_fn(|cx| {
+            if self.shared.is_unwritten() {
+                ready!(self.poll_flush(cx, &mut write_deadline))?;
+            }
             let state = &mut *self.shared.state.borrow_mut();
             loop {
                 if look && !state.read.bytes.is_empty() {
@@ -504,100 +508,6 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
                         }
                     },
                     Err(_) => return Poll::Ready(Ok(false)),
-                }
-            }
-        })
-        .await
-    }
-
-    /// Answers an error on the codec's own account, if it can be answered, and closes. Returns the
-    /// error.
-    async fn refuse(&mut self, error: ConnectionError) -> ConnectionError {
-        let Some(status) = error.answer() else {
-            return error;
-        };
-        self.shared.end();
-        let reason = error.to_string();
-        {
-            let mut state = self.shared.state.borrow_mut();
-            let out = state.write.flat();
-            put_status_line(out, status);
-            out.extend_from_slice(b"content-type: text/plain\r\nconnection: close\r\ndate: ");
-            put_date(out);
-            out.extend_from_slice(b"\r\n");
-            put_length(out, reason.len() as u64 + 1);
-            out.extend_from_slice(b"\r\n");
-            if !self.head {
-                out.extend_from_slice(reason.as_bytes());
-                out.push(b'\n');
-            }
-            // Whatever follows cannot be told apart from the faulty request.
-            state.failed = true;
-        }
-        let deadline = Instant::now() + self.config.write_timeout;
-        let flushed = poll_fn(|cx| match self.shared.poll_flush(cx) {
-            Poll::Ready(flushed) => Poll::Ready(flushed.is_ok()),
-            Poll::Pending => poll_deadline(self.timer.as_mut(), cx, deadline).map(|()| false),
-        })
-        .await;
-        if flushed {
-            // The error to be reported is the first one.
-            let _ = self.close(true).await;
-        }
-        error
-    }
-
-    /// Ends our side, and where the client may still be reading a response (it takes the connection
-    /// to go on, or something is unread after one that was `answered`) reads on until the client
-    /// ends its side too: closing with bytes unread would reset the connection and might take the
-    /// response with it (RFC 9112 section 9.6).
-    async fn close(&mut self, answered: bool) -> Result<(), ConnectionError> {
-        let lingers = {
-            let state = self.shared.state.borrow();
-            let unread = state.failed || !state.decoder.is_done() || !state.read.bytes.is_empty();
-            !state.eof && (self.goes_on || answered && unread)
-        };
-        if !lingers && !self.config.close_notify {
-            return Ok(());
-        }
-        // The end of a response can be on its way with this: then it is that which is waited for.
-        let last = self.shared.state.borrow().write.is_unflushed();
-        let mut deadline = Instant::now()
-            + match last {
-                true => self.config.write_timeout,
-                false => self.config.linger_timeout,
-            };
-        let lost = |error| if last { Err(error) } else { Ok(()) };
-        let mut shut = false;
-        poll_fn(|cx| {
-            let state = &mut *self.shared.state.borrow_mut();
-            if !shut {
-                match Pin::new(&mut state.io).poll_shutdown(cx) {
-                    Poll::Ready(Ok(())) => {
-                        shut = true;
-                        deadline = Instant::now() + self.config.linger_timeout;
-                    }
-                    Poll::Ready(Err(_)) => {
-                        return Poll::Ready(lost(ConnectionError::ClientGone));
-                    }
-                    Poll::Pending => {
-                        return poll_deadline(self.timer.as_mut(), cx, deadline)
-                            .map(|()| lost(ConnectionError::WriteTimeout));
-                    }
-                }
-                if !lingers {
-                    return Poll::Ready(Ok(()));
-                }
-            }
-            loop {
-                state.read.bytes.clear();
-                match state.read.poll_read(&mut state.io, cx) {
-                    // A client that never pauses is not waited for, so the timer tells nothing.
-                    Poll::Ready(Ok(1..)) if Instant::now() < deadline => {}
-                    Poll::Ready(_) => return Poll::Ready(Ok(())),
-                    Poll::Pending => {
-                        return poll_deadline(self.timer.as_mut(), cx, deadline).map(Ok);
-                    }
                 }
             }
         })

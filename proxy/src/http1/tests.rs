@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, dup
 use tokio::net::{TcpListener, TcpStream};
 
 use super::client::tests::send;
+use super::outbox::tests::delivering;
 use super::*;
 
 /// A message body as it is framed on the wire.
@@ -123,7 +124,7 @@ fn run<F: Future>(future: F) -> F::Output {
         .enable_time()
         .build()
         .unwrap()
-        .block_on(future)
+        .block_on(delivering(future))
 }
 
 /// What was parsed: target, fields, content, trailers.

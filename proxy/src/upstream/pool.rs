@@ -80,7 +80,7 @@ impl Pool {
         {
             return;
         }
-        let key = (keep.endpoint, connection.io().identity());
+        let key = (keep.endpoint, connection.ask(Stream::identity));
         let kept = idle.entry(key).or_default();
         if kept.len() < keep.max_idle {
             kept.push(Idle {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -49,7 +50,7 @@ impl<I, B, H> fmt::Debug for ResponseBody<I, B, H> {
 
 impl<I, B, H> ResponseBody<I, B, H>
 where
-    I: AsyncRead + AsyncWrite + Unpin,
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
     H: Hooks<I>,
@@ -102,7 +103,7 @@ where
     pub fn into_switched(self) -> Option<Switched<I>> {
         // Everywhere else one that is done has been let go.
         let active = self.active.filter(|active| active.decoder.is_done())?;
-        let mut wire = active.connection.wire;
+        let mut wire = Rc::into_inner(active.connection.wire)?.into_inner();
         let read = wire.read.bytes.split().freeze();
         Some(Switched { io: wire.io, read })
     }
@@ -110,15 +111,15 @@ where
 
 impl<I, B, H> Active<I, B, H>
 where
-    I: AsyncRead + AsyncWrite + Unpin,
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
     H: Hooks<I>,
 {
     fn poll_decoded(&mut self, cx: &mut Context<'_>) -> Poll<Result<Decoded, BodyError>> {
-        let wire = &mut *self.connection.wire;
+        let wire = &mut *self.connection.wire.borrow_mut();
         // A failure here spoils the connection, not the response.
-        let _ = self.upload.poll(&mut wire.io, &mut wire.write, cx);
+        let _ = self.upload.poll(wire, cx);
         loop {
             match self.decoder.decode(&mut wire.read.bytes) {
                 Ok(Decoded::More) => {}
@@ -150,7 +151,7 @@ where
 
 impl<I, B, H> Body for ResponseBody<I, B, H>
 where
-    I: AsyncRead + AsyncWrite + Unpin,
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
     H: Hooks<I>,
@@ -165,7 +166,9 @@ where
         let Some(active) = &mut self.active else {
             return Poll::Ready(None);
         };
-        let decoded = match ready!(active.poll_decoded(cx)) {
+        let decoded = active.poll_decoded(cx);
+        active.connection.post(cx);
+        let decoded = match ready!(decoded) {
             Ok(decoded) => decoded,
             Err(error) => {
                 self.active = None;

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::http1::BodyError;
+use crate::http1::outbox::tests::delivering;
 
 mod switch;
 
@@ -23,7 +24,7 @@ pub(in crate::http1) async fn send<I, B, H>(
     hooks: H,
 ) -> Result<Response<ResponseBody<I, B, H>>, SendError<B>>
 where
-    I: AsyncRead + AsyncWrite + Unpin,
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
     H: Hooks<I>,
@@ -555,4 +556,38 @@ async fn a_response_that_breaks_off_is_an_error_of_its_body() {
         Some(Err(BodyError::Incomplete))
     ));
     assert!(body.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn a_request_given_up_before_it_is_written_is_never_sent() {
+    let (connection, mut upstream) = connect(1 << 16);
+    delivering(async {
+        let (mut parts, body) = request("GET", &[], empty()).into_parts();
+        let mut sending = Box::pin(connection.send(&mut parts, body, ()));
+        assert!(futures_util::poll!(sending.as_mut()).is_pending());
+        drop(sending);
+        let mut sent = String::new();
+        upstream.read_to_string(&mut sent).await.unwrap();
+        assert_eq!(sent, "");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn requests_of_one_turn_are_written_after_the_last_of_them_was_made() {
+    let (first, mut first_upstream) = connect(1 << 16);
+    let (second, _second_upstream) = connect(1 << 16);
+    delivering(async {
+        let (mut parts, body) = request("GET", &[], empty()).into_parts();
+        let mut sending = Box::pin(first.send(&mut parts, body, ()));
+        assert!(futures_util::poll!(sending.as_mut()).is_pending());
+        let (mut parts, body) = request("GET", &[], empty()).into_parts();
+        let mut other = Box::pin(second.send(&mut parts, body, ()));
+        assert!(futures_util::poll!(other.as_mut()).is_pending());
+        let mut byte = [0];
+        let mut read = Box::pin(first_upstream.read(&mut byte));
+        assert!(futures_util::poll!(read.as_mut()).is_pending());
+        assert_eq!(read.await.unwrap(), 1);
+    })
+    .await;
 }

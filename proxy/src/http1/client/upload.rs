@@ -14,7 +14,10 @@ use tokio::time::Sleep;
 
 use crate::http1::body::Encoder;
 use crate::http1::buffer::WriteBuffer;
+use crate::http1::outbox;
 use crate::http1::server::BoxError;
+
+use super::{Posted, Wire};
 
 /// With this much waiting to be written no more is taken from the body.
 const HIGH_WATER: usize = 64 * 1024;
@@ -37,6 +40,8 @@ enum State {
     Sending,
     /// The end of the body is queued.
     Flushing,
+    /// All of it waits to be written with what others write.
+    Posted,
     /// Everything is written.
     Done,
     /// It failed; nothing more is sent.
@@ -97,14 +102,13 @@ where
     /// it the upload is ready and not done.
     pub(super) fn poll<I: AsyncWrite + Unpin>(
         &mut self,
-        io: &mut I,
-        write: &mut WriteBuffer,
+        wire: &mut Wire<I>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), UploadError>> {
         if matches!(self.state, State::Done | State::Failed) {
             return Poll::Ready(Ok(()));
         }
-        let sent = ready!(self.poll_send(io, write, cx));
+        let sent = ready!(self.poll_send(wire, cx));
         self.state = if sent.is_ok() {
             State::Done
         } else {
@@ -115,8 +119,7 @@ where
 
     fn poll_send<I: AsyncWrite + Unpin>(
         &mut self,
-        io: &mut I,
-        write: &mut WriteBuffer,
+        wire: &mut Wire<I>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), UploadError>> {
         loop {
@@ -128,11 +131,18 @@ where
                     waits = true;
                 }
             }
-            while self.state == State::Sending && !waits && write.len() < HIGH_WATER {
-                waits = self.take_frame(write, cx)?;
+            while self.state == State::Sending && !waits && wire.write.len() < HIGH_WATER {
+                waits = self.take_frame(&mut wire.write, cx)?;
             }
-            ready!(write.poll_flush(io, cx)).map_err(UploadError::Io)?;
-            if self.state == State::Flushing {
+            if self.state == State::Flushing && outbox::takes(wire.write.len()) {
+                wire.posted = Posted::Wanted;
+                self.state = State::Posted;
+            }
+            if wire.posted != Posted::No {
+                return Poll::Pending;
+            }
+            ready!(wire.write.poll_flush(&mut wire.io, cx)).map_err(UploadError::Io)?;
+            if matches!(self.state, State::Flushing | State::Posted) {
                 return Poll::Ready(Ok(()));
             }
             if waits {

@@ -142,9 +142,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
                 }
             }
             // What ends the connection can go with the end of a small last response.
-            let flushed = match progress.ended && progress.closes {
-                true => self.shared.poll_write_last(cx),
-                false => self.shared.poll_flush(cx),
+            let flushed = match (progress.ended, progress.closes) {
+                (true, true) => self.shared.poll_write_last(cx),
+                (true, false) => self.shared.poll_write_end(cx),
+                (false, _) => self.shared.poll_flush(cx),
             };
             match flushed {
                 Poll::Ready(Ok(())) => progress.stalled = None,

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::http1::body::{BodyError, Decoded, Decoder};
 use crate::http1::buffer::{ReadBuffer, WriteBuffer};
 use crate::http1::head::put_interim;
+use crate::http1::outbox;
 
 /// The most of a response that its connection's end may take along.
 const LAST_MAX: usize = 2048;
@@ -57,6 +58,10 @@ pub(super) struct State<I> {
     final_begun: bool,
     /// A response is being written that only the end of the connection ends.
     pub(super) close_delimited: bool,
+    /// What is queued waits to be written with what others write.
+    pub(super) posted: bool,
+    /// The connection's task waits for that.
+    pub(super) awaited: bool,
     /// Nobody will read the request body any more.
     pub(super) dropped: bool,
     /// The body was polled and waits for bytes.
@@ -100,6 +105,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Shared<I> {
                 http10: false,
                 final_begun: false,
                 close_delimited: false,
+                posted: false,
+                awaited: false,
                 dropped: false,
                 waiting: false,
                 body_task: None,
@@ -157,6 +164,39 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Shared<I> {
         state.write.poll_flush(&mut state.io, cx)
     }
 
+    /// Whether something is queued that does not wait for what others write.
+    pub(super) fn is_unwritten(&self) -> bool {
+        let state = self.state.borrow();
+        !state.posted && !state.write.is_empty()
+    }
+
+    /// Whether what is queued waits for what others write. If so, the connection's task is woken
+    /// once it was written.
+    pub(super) fn awaits_writing(&self) -> bool {
+        let state = &mut *self.state.borrow_mut();
+        state.awaited = state.posted;
+        state.posted
+    }
+
+    /// Writes the last of a response, or lets it wait for what others write.
+    pub(super) fn poll_write_end(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>>
+    where
+        I: 'static,
+    {
+        let posted = {
+            let state = &mut *self.state.borrow_mut();
+            // What only the end of the connection ends must not meet that end unwritten.
+            if state.close_delimited || !outbox::takes(state.write.len()) {
+                return state.write.poll_flush(&mut state.io, cx);
+            }
+            std::mem::replace(&mut state.posted, true)
+        };
+        if !posted {
+            outbox::post(self.clone(), cx.waker());
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Writes what is queued and, where that is little, leaves it to the end of the connection to
     /// flush it. Not where only that end ends the response: it must not come too early.
     pub(super) fn poll_write_last(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -190,6 +230,21 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Shared<I> {
             waiter.wake();
         }
         Poll::Ready(Background::Progress)
+    }
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> outbox::Sender for Shared<I> {
+    fn write(self: Rc<Self>, cx: &mut Context<'_>) -> bool {
+        let state = &mut *self.state.borrow_mut();
+        state.posted = false;
+        match state.write.poll_flush(&mut state.io, cx) {
+            Poll::Ready(Ok(())) => {
+                state.write.release();
+                std::mem::take(&mut state.awaited)
+            }
+            // The connection's task meets the same again, and has the time for it.
+            Poll::Ready(Err(_)) | Poll::Pending => true,
+        }
     }
 }
 

@@ -1,18 +1,16 @@
 //! Leaves a connection to another protocol (RFC 9110 sections 7.8 and 9.3.6).
 
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 
 use http::StatusCode;
 use http::response::Parts;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
 
 use super::shared::Shared;
-use super::{Asked, ConnectionError, Server, poll_deadline};
+use super::{Asked, ConnectionError, Server};
 use crate::http1::Switched;
 use crate::http1::head::{connection_tokens, put_fields, put_status_line};
+use crate::http1::outbox;
 
 impl Asked {
     /// Whether this status is the end of HTTP on the connection: what it was asked for.
@@ -38,19 +36,18 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             connection_tokens(out, &parts.headers, None);
             out.extend_from_slice(b"\r\n");
         }
-        let deadline = Instant::now() + self.config.write_timeout;
-        poll_fn(|cx| match self.shared.poll_flush(cx) {
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
-            Poll::Ready(Err(_)) => Poll::Ready(Err(ConnectionError::ClientGone)),
-            Poll::Pending => poll_deadline(self.timer.as_mut(), cx, deadline)
-                .map(|()| Err(ConnectionError::WriteTimeout)),
-        })
-        .await
+        self.flush().await
     }
 }
 
 /// The transport and what was read behind the request, from the last one who holds them.
-pub(super) fn take<I>(shared: Rc<Shared<I>>) -> Option<Switched<I>> {
+pub(super) fn take<I: AsyncRead + AsyncWrite + Unpin>(
+    shared: Rc<Shared<I>>,
+) -> Option<Switched<I>> {
+    if shared.state.borrow().posted {
+        // Of an earlier response, and written with this one: it need not be held any more.
+        outbox::deliver();
+    }
     let mut state = Rc::into_inner(shared)?.state.into_inner();
     let read = state.read.bytes.split().freeze();
     Some(Switched { io: state.io, read })

@@ -8,9 +8,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
 use crate::http1::Drain;
+use crate::http1::outbox::tests::delivering;
 
 mod exchange;
 mod lifetime;
+mod posted;
 mod refused;
 mod switch;
 
@@ -64,6 +66,23 @@ fn half_closing() -> ServerConfig {
         half_close: true,
         ..ServerConfig::default()
     }
+}
+
+/// Serves a connection as on a worker, where small responses wait for each other.
+async fn serve<I, S, Fut, B>(
+    io: I,
+    config: &ServerConfig,
+    drain: DrainWatch,
+    service: S,
+) -> Result<Option<(Switched<I>, B)>, ConnectionError>
+where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Fn(Request<RequestBody>) -> Fut,
+    Fut: Future<Output = Response<B>>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    delivering(super::serve(io, config, drain, service)).await
 }
 
 /// Sends `input`, ends the client's side, and returns everything answered.
