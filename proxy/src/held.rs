@@ -101,6 +101,24 @@ impl Held {
         self.poll_write_and(io, cx, &[]).map_ok(|_| ())
     }
 
+    /// Has `write` write all that is held.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn poll_write_by(
+        &mut self,
+        mut write: impl FnMut(&[u8]) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            match ready!(write(self.bytes()))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                some => self.written += some,
+            }
+        }
+        self.release();
+        Poll::Ready(Ok(()))
+    }
+
     /// Writes all that is held, and these in the same call; how much of these.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     http::{Allowed, Connection, Downstream, Overdue, ResponseBody, exchange, late, refused},
-    http1::{self, ConnectionError, DrainWatch, HeadLimits, ServerConfig},
+    http1::{self, ConnectionError, DrainWatch, Ends, HeadLimits, ServerConfig},
     relay::Side,
     telemetry::Flood,
 };
@@ -126,8 +126,11 @@ async fn http1<W: Side + 'static>(
         answered.inspect(move |response| response.body().watched_by(&overdue))
     };
     // A response cut short must not look like a whole one.
-    let abort = |io: &mut Rewound<W>| io.reset();
-    let serving = http1::serve_with_abort(io, &config, drain, abort, service);
+    let ends = Ends {
+        abort: |io: &mut Rewound<W>| io.reset(),
+        write_last: Rewound::poll_write_last,
+    };
+    let serving = http1::serve_with(io, &config, drain, ends, service);
     let switched = match overdue.clone().end(serving).await {
         Some(served) => served.inspect_err(|error| match error {
             ConnectionError::Refused(error) => refused(&connection, error),

@@ -275,6 +275,21 @@ impl WriteBuffer {
         Poll::Ready(Ok(()))
     }
 
+    /// Has `write` write it, if it is in one piece: all of it, or what it will.
+    pub(super) fn poll_write_flat(
+        &mut self,
+        mut write: impl FnMut(&[u8]) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<()>> {
+        while self.segments.is_empty() && !self.is_empty() {
+            let written = ready!(write(self.flat.get(self.start..).unwrap_or_default()))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn poll_write_segments<I: AsyncWrite + Unpin>(
         &self,
         io: &mut I,

@@ -37,7 +37,7 @@ pub(crate) use head::is_host;
 pub use head::{HeadError, HeadLimits, MAX_FIELDS};
 pub(crate) use outbox::keep_delivering;
 pub use server::{
-    ConnectionError, Interim, InterimError, RequestBody, ServerConfig, serve, serve_with_abort,
+    ConnectionError, Ends, Interim, InterimError, RequestBody, ServerConfig, serve, serve_with,
 };
 pub use switched::Switched;
 

@@ -160,21 +160,40 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    serve_with_abort(io, config, drain, |_| (), service).await
+    let ends = Ends {
+        abort: |_: &mut I| {},
+        write_last: |io: &mut I, cx: &mut Context<'_>, bytes: &[u8]| {
+            Pin::new(io).poll_write(cx, bytes)
+        },
+    };
+    serve_with(io, config, drain, ends, service).await
 }
 
-/// As [`serve`], and calls `abort` before the transport is dropped in the middle of a response
-/// that only the end of the connection ends (to HTTP/1.0 clients), be it by an error or because
-/// the future returned here is dropped. It should make the connection end in a reset, such as by a
-/// zero `SO_LINGER`: otherwise the client takes what it got for the whole.
+/// Writes to a transport, as [`AsyncWrite::poll_write`] does.
+type Write<I> = fn(&mut I, &mut Context<'_>, &[u8]) -> Poll<io::Result<usize>>;
+
+/// How a transport ends.
+#[derive(Debug)]
+pub struct Ends<I, F> {
+    /// Called before it is dropped in the middle of a response that only the end of the connection
+    /// ends (to HTTP/1.0 clients), be it by an error or because serving is. It should make the
+    /// connection end in a reset, such as by a zero `SO_LINGER`: otherwise the client takes what it
+    /// got for the whole.
+    pub abort: F,
+    /// Writes the last bytes before it is dropped without more ado. They may wait for that, so as to
+    /// go out with the end of the connection.
+    pub write_last: Write<I>,
+}
+
+/// As [`serve`], with a transport that has ends of its own.
 ///
 /// # Errors
 /// As [`serve`].
-pub async fn serve_with_abort<I, S, Fut, B>(
+pub async fn serve_with<I, S, Fut, B>(
     io: I,
     config: &ServerConfig,
     drain: DrainWatch,
-    abort: impl FnOnce(&mut I),
+    ends: Ends<I, impl FnOnce(&mut I)>,
     service: S,
 ) -> Result<Option<(Switched<I>, B)>, ConnectionError>
 where
@@ -185,10 +204,10 @@ where
     B::Error: Into<BoxError>,
 {
     let timer = pin!(sleep_until(Instant::now() + config.idle_timeout));
-    let shared = Rc::new(Shared::new(io));
+    let shared = Rc::new(Shared::new(io, ends.write_last));
     let aborted = Abort {
         shared: shared.clone(),
-        abort: Some(abort),
+        abort: Some(ends.abort),
     };
     let mut server = Server {
         shared,

@@ -10,15 +10,21 @@ mod clock;
 mod flow;
 mod pipe;
 
-use std::{future::poll_fn, io, task::Poll};
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
 pub use abrupt::Abrupt;
 use bytes::Bytes;
 use clock::Clock;
 pub use clock::Limits;
 use flow::{Fault, Flow};
+use rustix::net::SendFlags;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, Interest},
     net::TcpStream,
 };
 use tokio_rustls::server::TlsStream;
@@ -28,6 +34,12 @@ pub trait Side: AsyncRead + AsyncWrite + Unpin {
     /// The connection, where its bytes are those of the stream: the kernel can pass them on.
     fn plain(&self) -> Option<&TcpStream>;
 
+    /// Writes, as `poll_write` does, the last bytes before it is shut down or dropped, which has to
+    /// follow at once: a packet can then tell both.
+    fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(self).poll_write(cx, bytes)
+    }
+
     /// Has it end, when it is dropped, so that the other side cannot take what was cut for whole.
     fn reset(&mut self);
 }
@@ -35,6 +47,18 @@ pub trait Side: AsyncRead + AsyncWrite + Unpin {
 impl Side for TcpStream {
     fn plain(&self) -> Option<&TcpStream> {
         Some(self)
+    }
+
+    fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            let send = || Ok(rustix::net::send(&*self, bytes, flags)?);
+            match self.try_io(Interest::WRITABLE, send) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
     }
 
     fn reset(&mut self) {

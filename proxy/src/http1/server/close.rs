@@ -90,8 +90,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         self.written().await?;
         let lingers = {
             let state = self.shared.state.borrow();
-            let unread = state.failed || !state.decoder.is_done() || !state.read.bytes.is_empty();
-            !state.eof && (self.goes_on || answered && unread)
+            !state.eof && (self.goes_on || answered && state.is_unread())
         };
         if !lingers && !self.config.close_notify {
             return Ok(());

@@ -94,6 +94,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         let mut progress = Progress {
             ended: encoder == Encoder::None,
             closes: last && self.config.close_notify,
+            last: last && !self.goes_on,
             stalled: None,
             upload: None,
         };
@@ -144,7 +145,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             // What ends the connection can go with the end of a small last response.
             let flushed = match (progress.ended, progress.closes) {
                 (true, true) => self.shared.poll_write_last(cx),
-                (true, false) => self.shared.poll_write_end(cx),
+                (true, false) => self.shared.poll_write_end(cx, progress.last),
                 (false, _) => self.shared.poll_flush(cx),
             };
             match flushed {
@@ -234,6 +235,8 @@ struct Progress {
     ended: bool,
     /// The connection's own end can go with it.
     closes: bool,
+    /// The connection is closed next, unless something is unread.
+    last: bool,
     /// Since when (as a deadline) nothing of so many queued bytes could be written.
     stalled: Option<(Instant, usize)>,
     /// The same for the request body that is still read: the deadline, and what had been read.

@@ -19,6 +19,8 @@ use crate::http1::buffer::{ReadBuffer, WriteBuffer};
 use crate::http1::head::put_interim;
 use crate::http1::outbox;
 
+use super::Write;
+
 /// The most of a response that its connection's end may take along.
 const LAST_MAX: usize = 2048;
 
@@ -58,6 +60,10 @@ pub(super) struct State<I> {
     final_begun: bool,
     /// A response is being written that only the end of the connection ends.
     pub(super) close_delimited: bool,
+    /// Writes the last there is.
+    write_last: Write<I>,
+    /// What is queued is the last: the connection is closed next.
+    last: bool,
     /// What is queued waits to be written with what others write.
     pub(super) posted: bool,
     /// The connection's task waits for that.
@@ -89,7 +95,7 @@ pub(super) enum Background {
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Shared<I> {
-    pub(super) fn new(io: I) -> Self {
+    pub(super) fn new(io: I, write_last: Write<I>) -> Self {
         Self {
             state: RefCell::new(State {
                 io,
@@ -105,6 +111,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Shared<I> {
                 http10: false,
                 final_begun: false,
                 close_delimited: false,
+                write_last,
+                last: false,
                 posted: false,
                 awaited: false,
                 dropped: false,
@@ -178,8 +186,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Shared<I> {
         state.posted
     }
 
-    /// Writes the last of a response, or lets it wait for what others write.
-    pub(super) fn poll_write_end(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>>
+    /// Writes the end of a response, or lets it wait for what others write. `last` if the connection
+    /// can be closed then.
+    pub(super) fn poll_write_end(
+        self: &Rc<Self>,
+        cx: &mut Context<'_>,
+        last: bool,
+    ) -> Poll<io::Result<()>>
     where
         I: 'static,
     {
@@ -189,6 +202,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Shared<I> {
             if state.close_delimited || !outbox::takes(state.write.len()) {
                 return state.write.poll_flush(&mut state.io, cx);
             }
+            state.last = last && !state.is_unread();
             std::mem::replace(&mut state.posted, true)
         };
         if !posted {
@@ -237,6 +251,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> outbox::Sender for Shared<I> {
     fn write(self: Rc<Self>, cx: &mut Context<'_>) -> bool {
         let state = &mut *self.state.borrow_mut();
         state.posted = false;
+        if state.last {
+            // What it does not write is written below, or by the connection's task.
+            let write = |bytes: &[u8]| (state.write_last)(&mut state.io, cx, bytes);
+            let _ = state.write.poll_write_flat(write);
+        }
         match state.write.poll_flush(&mut state.io, cx) {
             Poll::Ready(Ok(())) => {
                 state.write.release();
@@ -249,6 +268,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> outbox::Sender for Shared<I> {
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> State<I> {
+    /// Whether something the client sent, or is about to, is unread.
+    pub(super) fn is_unread(&self) -> bool {
+        self.failed || !self.decoder.is_done() || !self.read.bytes.is_empty()
+    }
+
     fn is_own_task(&self, cx: &Context<'_>) -> bool {
         self.task
             .as_ref()
