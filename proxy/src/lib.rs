@@ -9,6 +9,7 @@ mod address;
 pub mod admin;
 pub mod admission;
 pub mod app;
+mod clock;
 pub mod cluster;
 pub mod config;
 pub mod connection;

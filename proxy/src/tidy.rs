@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// From the outside in: a module uses only those after it.
-const ORDER: [&str; 25] = [
+const ORDER: [&str; 26] = [
     "app",
     "admin",
     "handover",
@@ -28,6 +28,7 @@ const ORDER: [&str; 25] = [
     "config",
     "state",
     "address",
+    "clock",
     "held",
 ];
 

@@ -20,6 +20,7 @@ use super::{
     tunnels::{self, Line},
 };
 use crate::{
+    clock,
     http::{Allowed, Connection, Downstream, Overdue, ResponseBody, exchange, late, refused},
     http1::{self, ConnectionError, DrainWatch, Ends, HeadLimits, ServerConfig},
     relay::Side,
@@ -292,6 +293,6 @@ where
         let of_stream = Rc::<OfStream>::default();
         let overdue = of_stream.overdue.clone();
         let stream = STREAM.scope(of_stream, future);
-        tokio::task::spawn_local(overdue.end(stream));
+        tokio::task::spawn_local(clock::turns(overdue.end(stream)));
     }
 }

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     access_log::{Line, field},
+    clock,
     cluster::Cluster,
     http1::HeadError,
     relay::Cut,
@@ -72,7 +73,7 @@ impl Record {
     ) -> Self {
         let entry = view.listener.access_log.is_some();
         Self {
-            began: Instant::now(),
+            began: clock::now(),
             route: None,
             entry: entry.then(|| Box::new(Entry::begin(connection, view, head, id))),
         }

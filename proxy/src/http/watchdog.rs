@@ -12,6 +12,8 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::clock;
+
 /// What both directions of a request know of each other.
 #[derive(Debug, Clone)]
 pub struct Activity(Rc<Shared>);
@@ -34,7 +36,7 @@ impl Activity {
 
     /// A byte moved.
     pub fn touch(&self) {
-        self.0.last.set(Instant::now());
+        self.0.last.set(clock::now());
     }
 
     /// When the last one did.

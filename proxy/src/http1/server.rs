@@ -33,6 +33,7 @@ use super::body::{Decoded, Decoder};
 use super::buffer::recycle_map;
 use super::drain::DrainWatch;
 use super::head::{HeadError, HeadLimits, RequestHead, parse_request};
+use crate::clock;
 use shared::{Background, ExchangeStart, Shared};
 
 /// The type of an error a body ends with.
@@ -351,7 +352,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
                     if self.drain.poll_draining(cx) {
                         drained.get_or_insert_with(|| Instant::now() + self.config.drain_grace);
                     }
-                    let since = *idle_since.get_or_insert_with(Instant::now);
+                    let since = *idle_since.get_or_insert_with(clock::now);
                     let deadline = since + self.config.idle_timeout;
                     let deadline = drained.map_or(deadline, |drained| deadline.min(drained));
                     ready!(poll_deadline(self.timer.as_mut(), cx, deadline));

@@ -11,6 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::balance::{Balance, Handed, Place};
 use crate::{
+    clock,
     connection::{self, Drains},
     http::{Entrance, Local},
 };
@@ -48,9 +49,8 @@ impl Terms {
         let (local, entrance) = (local.clone(), self.entrance.clone());
         let (drain, abort) = (self.drain.clone(), self.abort.clone());
         let serving = connection::serve(stream, peer, local, entrance, drain, abort);
-        // Boxed: a task is moved several times before it runs and after it has.
-        let serving = Box::pin(serving.map(move |()| drop(place)));
-        self.tasks.spawn_local(serving);
+        let serving = serving.map(move |()| drop(place));
+        self.tasks.spawn_local(clock::turns(serving));
     }
 
     /// Serves what another worker has accepted.

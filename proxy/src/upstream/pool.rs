@@ -5,11 +5,13 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     rc::{Rc, Weak},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use tokio::time::Instant;
+
 use super::{Stream, auto::Choices, http2::Sessions};
-use crate::{http1::Connection, tls::Identity};
+use crate::{clock, http1::Connection, tls::Identity};
 
 /// The idle connections of one worker, by endpoint and by the TLS settings they were made under: what
 /// was trusted by others is never used again.
@@ -63,7 +65,7 @@ impl Pool {
     pub(super) fn take(&self, key: Key) -> Option<Connection<Stream>> {
         let mut idle = self.idle.borrow_mut();
         let kept = idle.get_mut(&key)?;
-        let now = Instant::now();
+        let now = clock::now();
         while let Some(mut last) = kept.pop() {
             if last.until > now && last.connection.is_open() {
                 return Some(last.connection);
@@ -85,7 +87,7 @@ impl Pool {
         if kept.len() < keep.max_idle {
             kept.push(Idle {
                 connection,
-                until: Instant::now() + keep.idle_timeout,
+                until: clock::now() + keep.idle_timeout,
             });
         }
     }

@@ -146,3 +146,40 @@ async fn one_before_another_protocol_comes_before_it() {
         "{answers}"
     );
 }
+
+#[tokio::test]
+async fn only_the_last_before_the_end_is_written_as_the_last() {
+    let kept: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let more = [LAST, b"more"].concat();
+    for (input, expected) in [
+        (LAST, &["last"][..]),
+        (kept, &["written"]),
+        // Closing with something unread would be a reset.
+        (&more, &["written"]),
+        (&[kept, LAST].concat(), &["last"]),
+    ] {
+        let (mut client, io) = duplex(1 << 16);
+        client.write_all(input).await.unwrap();
+        client.shutdown().await.unwrap();
+        let notes = Rc::new(RefCell::new(Vec::new()));
+        let noting = Noting {
+            io,
+            notes: Rc::clone(&notes),
+        };
+        let ends = Ends {
+            abort: |_: &mut Noting| {},
+            write_last: |noting: &mut Noting, cx, bytes| {
+                noting.notes.borrow_mut().push("last");
+                Pin::new(&mut noting.io).poll_write(cx, bytes)
+            },
+        };
+        let (drain, config) = (Drain::new(), in_the_clear());
+        let service = |_| std::future::ready(Response::new(full("here")));
+        let served = serve_with(noting, &config, drain.watch(), ends, service);
+        delivering(served).await.unwrap();
+        assert_eq!(*notes.borrow(), expected, "{}", input.escape_ascii());
+        let mut answers = String::new();
+        client.read_to_string(&mut answers).await.unwrap();
+        assert!(answers.ends_with("\r\n\r\nhere"), "{answers}");
+    }
+}
