@@ -278,7 +278,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Connection<I> {
             let mut wire = self.wire.borrow_mut();
             let polled = wire.poll_head(cx, &mut upload, &mut wait, &mut hooks);
             drop(wire);
-            self.post(cx);
+            if polled.is_pending() {
+                self.post(cx);
+            }
             polled
         })
         .await;
@@ -390,7 +392,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> outbox::Sender for RefCell<Wire<I>> {
         let wire = &mut *self.borrow_mut();
         wire.posted = Posted::No;
         let written = wire.write.poll_flush(&mut wire.io, cx);
-        // The task that sends meets the same again.
+        // The task that sends finds out and sees to it.
         !matches!(written, Poll::Ready(Ok(())))
     }
 }

@@ -10,6 +10,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::VecDeque,
     future::poll_fn,
     mem,
     rc::Rc,
@@ -36,7 +37,7 @@ pub(super) trait Sender {
 /// What waits on one thread.
 struct Outbox {
     /// Each with the task that left it.
-    waiting: RefCell<Vec<(Rc<dyn Sender>, Waker)>>,
+    waiting: RefCell<VecDeque<(Rc<dyn Sender>, Waker)>>,
     /// The task that delivers, if there is one.
     postman: RefCell<Option<Waker>>,
     delivering: Cell<bool>,
@@ -45,7 +46,7 @@ struct Outbox {
 impl Outbox {
     const fn new() -> Self {
         Self {
-            waiting: RefCell::new(Vec::new()),
+            waiting: RefCell::new(VecDeque::new()),
             postman: RefCell::new(None),
             delivering: Cell::new(false),
         }
@@ -55,16 +56,40 @@ impl Outbox {
         if self.delivering.replace(true) {
             return;
         }
-        let mut waiting = mem::take(&mut *self.waiting.borrow_mut());
-        for (sender, task) in waiting.drain(..) {
+        let mut batch = Batch {
+            outbox: self,
+            left: mem::take(&mut *self.waiting.borrow_mut()),
+        };
+        while let Some((sender, task)) = batch.left.pop_front() {
             if sender.write(&mut Context::from_waker(&task)) {
                 task.wake();
             }
         }
-        self.delivering.set(false);
-        // The memory is for the next ones; what came meanwhile was left by something dropped.
-        waiting.append(&mut self.waiting.borrow_mut());
-        self.waiting.replace(waiting);
+    }
+
+    fn wake_postman(&self) {
+        if let Some(postman) = &*self.postman.borrow() {
+            postman.wake_by_ref();
+        }
+    }
+}
+
+/// What is being delivered.
+struct Batch<'o> {
+    outbox: &'o Outbox,
+    left: VecDeque<(Rc<dyn Sender>, Waker)>,
+}
+
+/// Gives the room back. Where a write has panicked, the others are still to be made.
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.outbox.delivering.set(false);
+        let waiting = &mut *self.outbox.waiting.borrow_mut();
+        self.left.append(waiting);
+        mem::swap(&mut self.left, waiting);
+        if !waiting.is_empty() {
+            self.outbox.wake_postman();
+        }
     }
 }
 
@@ -111,13 +136,11 @@ pub(super) fn post(sender: Rc<dyn Sender>, task: &Waker) {
     OUTBOX.with(|outbox| {
         let waiting = {
             let mut waiting = outbox.waiting.borrow_mut();
-            waiting.push((sender, task.clone()));
+            waiting.push_back((sender, task.clone()));
             waiting.len()
         };
-        if waiting == 1
-            && let Some(postman) = &*outbox.postman.borrow()
-        {
-            postman.wake_by_ref();
+        if waiting == 1 {
+            outbox.wake_postman();
         }
         if waiting >= MOST {
             outbox.deliver();

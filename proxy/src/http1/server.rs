@@ -181,8 +181,7 @@ pub struct Ends<I, F> {
     /// connection end in a reset, such as by a zero `SO_LINGER`: otherwise the client takes what it
     /// got for the whole.
     pub abort: F,
-    /// Writes the last bytes before it is dropped without more ado. They may wait for that, so as to
-    /// go out with the end of the connection.
+    /// Writes the last bytes before it is dropped without more ado. It may end its writing with them.
     pub write_last: Write<I>,
 }
 
@@ -500,8 +499,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
     /// connection is at the start of a next request.
     async fn skip_unread_body(&mut self) -> Result<bool, ConnectionError> {
         let mut left = self.config.max_unread_body;
-        let mut deadline = None;
+        let (mut deadline, mut write_deadline) = (None, None);
         poll_fn(|cx| {
+            if self.shared.is_unwritten() {
+                ready!(self.poll_flush(cx, &mut write_deadline))?;
+            }
             let state = &mut *self.shared.state.borrow_mut();
             loop {
                 if state.decoder.is_done() {

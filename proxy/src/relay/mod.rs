@@ -22,7 +22,7 @@ use bytes::Bytes;
 use clock::Clock;
 pub use clock::Limits;
 use flow::{Fault, Flow};
-use rustix::net::SendFlags;
+use rustix::net::{SendFlags, Shutdown};
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest},
     net::TcpStream,
@@ -34,8 +34,8 @@ pub trait Side: AsyncRead + AsyncWrite + Unpin {
     /// The connection, where its bytes are those of the stream: the kernel can pass them on.
     fn plain(&self) -> Option<&TcpStream>;
 
-    /// Writes, as `poll_write` does, the last bytes before it is shut down or dropped, which has to
-    /// follow at once: a packet can then tell both.
+    /// Writes, as `poll_write` does, the last bytes there are. Where it can, it ends this side's writing
+    /// with the last of them, so that one packet tells both.
     fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(self).poll_write(cx, bytes)
     }
@@ -56,6 +56,12 @@ impl Side for TcpStream {
             let send = || Ok(rustix::net::send(&*self, bytes, flags)?);
             match self.try_io(Interest::WRITABLE, send) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(all) if all == bytes.len() => {
+                    // What was sent is held for this, and is not lost if something is unread when the
+                    // connection is closed.
+                    rustix::net::shutdown(&*self, Shutdown::Write)?;
+                    return Poll::Ready(Ok(all));
+                }
                 sent => return Poll::Ready(sent),
             }
         }

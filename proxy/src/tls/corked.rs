@@ -137,11 +137,11 @@ impl AsyncWrite for Corked {
     /// Closing a connection ends it as well: who does not read on needs no call for it.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let stream = &mut this.stream;
-        ready!(
-            this.held
-                .poll_write_by(|bytes| stream.poll_write_last(cx, bytes))
-        )?;
+        if !this.held.is_empty() {
+            let (held, stream) = (&mut this.held, &mut this.stream);
+            ready!(held.poll_write_by(|bytes| stream.poll_write_last(cx, bytes)))?;
+            this.state = State::Told;
+        }
         if this.state != State::Told {
             this.state = State::Shut;
             // Who waits for what it reads already is to read again.

@@ -82,6 +82,37 @@ async fn many_writes_do_not_wait_for_the_end_of_a_turn() {
     assert!(written.borrow().iter().copied().eq(0..=MOST));
 }
 
+/// Panics.
+struct Panicking;
+
+impl Sender for Panicking {
+    fn write(self: Rc<Self>, _: &mut Context<'_>) -> bool {
+        panic!("as a test");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_keeps_none_of_the_others_from_being_written() {
+    let written = Rc::new(RefCell::new(Vec::new()));
+    delivering(async {
+        post(Rc::new(Panicking), Waker::noop());
+        for name in 0..2 {
+            let (written, wakes) = (written.clone(), false);
+            let named = Named {
+                name,
+                written,
+                wakes,
+            };
+            post(Rc::new(named), Waker::noop());
+        }
+        let delivered = std::panic::catch_unwind(deliver);
+        assert!(delivered.is_err() && written.borrow().is_empty());
+        tokio::task::yield_now().await;
+        assert_eq!(*written.borrow(), [0, 1]);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn who_waits_for_a_write_is_woken() {
     #[derive(Default)]

@@ -50,10 +50,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             if self.shared.awaits_writing() {
                 return Poll::Pending;
             }
-            match self.shared.is_unwritten() {
-                true => self.poll_flush(cx, &mut deadline),
-                false => Poll::Ready(Ok(())),
+            // What the transport keeps can go with the end of the connection.
+            if self.shared.state.borrow().write.is_empty() {
+                return Poll::Ready(Ok(()));
             }
+            self.poll_flush(cx, &mut deadline)
         })
         .await
     }

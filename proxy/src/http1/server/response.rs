@@ -144,7 +144,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             }
             // What ends the connection can go with the end of a small last response.
             let flushed = match (progress.ended, progress.closes) {
-                (true, true) => self.shared.poll_write_last(cx),
+                (true, true) => self.shared.poll_write_unflushed(cx),
                 (true, false) => self.shared.poll_write_end(cx, progress.last),
                 (false, _) => self.shared.poll_flush(cx),
             };

@@ -172,10 +172,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Shared<I> {
         state.write.poll_flush(&mut state.io, cx)
     }
 
-    /// Whether something is queued that does not wait for what others write.
+    /// Whether something is queued, or still with the transport, that does not wait for what others
+    /// write.
     pub(super) fn is_unwritten(&self) -> bool {
         let state = self.state.borrow();
-        !state.posted && !state.write.is_empty()
+        !state.posted && (!state.write.is_empty() || state.write.is_unflushed())
     }
 
     /// Whether what is queued waits for what others write. If so, the connection's task is woken
@@ -198,10 +199,15 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Shared<I> {
     {
         let posted = {
             let state = &mut *self.state.borrow_mut();
-            // What only the end of the connection ends must not meet that end unwritten.
-            if state.close_delimited || !outbox::takes(state.write.len()) {
-                return state.write.poll_flush(&mut state.io, cx);
+            let write = &mut state.write;
+            // What only the end of the connection ends must not meet that end unwritten, and a client
+            // that reads slowly is waited for.
+            if state.close_delimited || write.is_unflushed() || !outbox::takes(write.len()) {
+                return write.poll_flush(&mut state.io, cx);
             }
+            // As a write does, so that requests without end that are answered at once leave the others
+            // their turn.
+            ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
             state.last = last && !state.is_unread();
             std::mem::replace(&mut state.posted, true)
         };
@@ -213,7 +219,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Shared<I> {
 
     /// Writes what is queued and, where that is little, leaves it to the end of the connection to
     /// flush it. Not where only that end ends the response: it must not come too early.
-    pub(super) fn poll_write_last(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_write_unflushed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let state = &mut *self.state.borrow_mut();
         let write = &mut state.write;
         match state.close_delimited || write.is_unflushed() || write.len() > LAST_MAX {
@@ -261,7 +267,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> outbox::Sender for Shared<I> {
                 state.write.release();
                 std::mem::take(&mut state.awaited)
             }
-            // The connection's task meets the same again, and has the time for it.
+            // The connection's task finds out, and sees to it within the time for it.
             Poll::Ready(Err(_)) | Poll::Pending => true,
         }
     }

@@ -183,3 +183,90 @@ async fn only_the_last_before_the_end_is_written_as_the_last() {
         assert!(answers.ends_with("\r\n\r\nhere"), "{answers}");
     }
 }
+
+/// Takes whatever is written, and hands on nothing of it until it may, as TLS does.
+struct Keeping {
+    io: DuplexStream,
+    kept: Vec<u8>,
+    may_flush: Rc<Cell<bool>>,
+}
+
+impl AsyncRead for Keeping {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Keeping {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.kept.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.may_flush.get() {
+            // Asked again whenever the task is polled.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let kept = std::mem::take(&mut self.kept);
+        let written = ready!(Pin::new(&mut self.io).poll_write(cx, &kept))?;
+        assert_eq!(written, kept.len());
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn one_that_the_transport_keeps_is_flushed_once_it_can_be() {
+    let (mut client, io) = duplex(1 << 16);
+    let may_flush = Rc::new(Cell::new(false));
+    let keeping = Keeping {
+        io,
+        kept: Vec::new(),
+        may_flush: Rc::clone(&may_flush),
+    };
+    let (drain, config) = (Drain::new(), ServerConfig::default());
+    let script = async {
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        may_flush.set(true);
+        // It would come only with the end of the connection.
+        read_until(&mut client, "GET / a []").await;
+        drop(client);
+    };
+    let (served, ()) = tokio::join!(serve(keeping, &config, drain.watch(), echo), script);
+    served.unwrap();
+}
+
+#[tokio::test]
+async fn requests_that_are_answered_at_once_leave_others_their_turn() {
+    let (mut client, server) = duplex(1 << 20);
+    let many = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000);
+    client.write_all(&many).await.unwrap();
+    let answered = Cell::new(0);
+    let service = |_| {
+        answered.set(answered.get() + 1);
+        std::future::ready(Response::new(empty()))
+    };
+    let (drain, config) = (Drain::new(), ServerConfig::default());
+    let mut serving = Box::pin(serve(server, &config, drain.watch(), service));
+    assert!(futures_util::poll!(serving.as_mut()).is_pending());
+    assert!((1..500).contains(&answered.get()), "{}", answered.get());
+}
