@@ -14,9 +14,12 @@ use rustix::{
 };
 use tokio::{io::Interest, net::TcpStream};
 
-/// What a pipe is made to hold. The kernel may refuse; then it holds what the kernel gives
-/// everyone.
-pub(super) const SIZE: usize = 256 * 1024;
+/// What a pipe is made to hold: as much as everyone may have by default. A few large moves wake a
+/// receiver less often than many small ones.
+pub(super) const SIZE: usize = 1024 * 1024;
+/// What it is made to hold where the kernel refuses that. Where it refuses this too, it holds what
+/// the kernel gives it.
+const SMALLER: usize = 256 * 1024;
 /// How many empty pipes a thread keeps.
 const POOLED: usize = 16;
 
@@ -51,7 +54,8 @@ impl Pipe {
             None => {
                 let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
                 // It works as it is, too.
-                let _ = fcntl_setpipe_size(&write, SIZE);
+                let _ = fcntl_setpipe_size(&write, SIZE)
+                    .or_else(|_| fcntl_setpipe_size(&write, SMALLER));
                 Ends { read, write }
             }
         };
