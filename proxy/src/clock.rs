@@ -1,6 +1,6 @@
 //! The time, read once in each turn of a task.
 //!
-//! A request asks for the time at a dozen places, most of them in the same turn: when it came, and
+//! A request asks for the time at several places, most of them in the same turn: when it came, and
 //! when its answer did. A turn is short, so that all of them can have the same answer.
 
 use std::{
@@ -10,6 +10,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 thread_local! {
@@ -43,21 +44,25 @@ pub fn now() -> Instant {
     })
 }
 
-/// A future each of whose polls is a turn.
-#[derive(Debug)]
-#[must_use = "a future does nothing unless it is polled"]
-pub struct Turns<F>(Pin<Box<F>>);
+pin_project! {
+    /// A future each of whose polls is a turn.
+    #[derive(Debug)]
+    #[must_use = "a future does nothing unless it is polled"]
+    pub struct Turns<F> {
+        #[pin]
+        inner: F,
+    }
+}
 
-/// Makes each poll of `future` a turn. Boxed, as a task is moved several times before it runs and
-/// after it has.
-pub fn turns<F: Future>(future: F) -> Turns<F> {
-    Turns(Box::pin(future))
+/// Makes each poll of `future` a turn.
+pub const fn turns<F: Future>(future: F) -> Turns<F> {
+    Turns { inner: future }
 }
 
 impl<F: Future> Future for Turns<F> {
     type Output = F::Output;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         /// Ends the turn, even by a panic.
         struct End;
         impl Drop for End {
@@ -67,7 +72,7 @@ impl<F: Future> Future for Turns<F> {
         }
         TURN.set(Turn::Begun);
         let _end = End;
-        self.0.as_mut().poll(cx)
+        self.project().inner.poll(cx)
     }
 }
 

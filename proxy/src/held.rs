@@ -98,7 +98,7 @@ impl Held {
         io: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        self.poll_write_and(io, cx, &[]).map_ok(|_| ())
+        self.poll_write_by(|bytes| Pin::new(&mut *io).poll_write(cx, bytes))
     }
 
     /// Has `write` write all that is held.

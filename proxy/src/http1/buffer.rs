@@ -266,11 +266,7 @@ impl WriteBuffer {
             } else {
                 ready!(self.poll_write_segments(io, cx))?
             };
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.advance(written);
-            self.unflushed = true;
+            self.taken(written)?;
         }
         Poll::Ready(Ok(()))
     }
@@ -282,12 +278,19 @@ impl WriteBuffer {
     ) -> Poll<io::Result<()>> {
         while self.segments.is_empty() && !self.is_empty() {
             let written = ready!(write(self.flat.get(self.start..).unwrap_or_default()))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.advance(written);
+            self.taken(written)?;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// The transport took so much.
+    fn taken(&mut self, written: usize) -> io::Result<()> {
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.advance(written);
+        self.unflushed = true;
+        Ok(())
     }
 
     fn poll_write_segments<I: AsyncWrite + Unpin>(

@@ -2,8 +2,7 @@
 //! was ready has run.
 //!
 //! A write wakes whoever waits for it. Where requests come many at a time, a write after each of them
-//! wakes the same receivers again and again; made together, one wake does for many, and what the
-//! processor has in its caches of the kernel's way to the network is used again.
+//! wakes the same receivers again and again; made together, one wake does for many.
 //!
 //! Nothing waits longer for this than until what was ready before it has been seen to. Where nobody
 //! delivers (see [`keep_delivering`]), nothing waits.
@@ -17,9 +16,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// The most bytes of a write that waits for others: more would only wait in the processor's caches
-/// until it is no longer there.
-pub(super) const SMALL: usize = 16 * 1024;
+/// The most bytes of a write that waits for others.
+const SMALL: usize = 16 * 1024;
 /// With so many waiting they are made at once.
 const MOST: usize = 64;
 

@@ -49,8 +49,9 @@ impl Terms {
         let (local, entrance) = (local.clone(), self.entrance.clone());
         let (drain, abort) = (self.drain.clone(), self.abort.clone());
         let serving = connection::serve(stream, peer, local, entrance, drain, abort);
-        let serving = serving.map(move |()| drop(place));
-        self.tasks.spawn_local(clock::turns(serving));
+        let serving = clock::turns(serving.map(move |()| drop(place)));
+        // Boxed: a task is moved several times before it runs and after it has.
+        self.tasks.spawn_local(Box::pin(serving));
     }
 
     /// Serves what another worker has accepted.

@@ -259,3 +259,32 @@ async fn a_relay_ends_when_it_was_idle_or_open_for_too_long() {
     assert!(matches!(result, Err(Cut::Expired)), "{result:?}");
     assert_eq!(start.elapsed().as_secs(), 8);
 }
+
+#[tokio::test]
+async fn the_last_bytes_and_the_end_arrive_though_something_is_unread() {
+    let (mut client, mut server) = pair().await;
+    client.write_all(b"never read").await.unwrap();
+    server.readable().await.unwrap();
+    let written = poll_fn(|cx| server.poll_write_last(cx, b"the last")).await;
+    assert_eq!(written.unwrap(), 8);
+    // A reset, as something is unread.
+    drop(server);
+    let mut read = [0; 8];
+    client.read_exact(&mut read).await.unwrap();
+    assert_eq!(&read, b"the last");
+}
+
+#[tokio::test]
+async fn the_end_comes_with_the_last_bytes() {
+    let (mut client, mut server) = pair().await;
+    let written = poll_fn(|cx| server.poll_write_last(cx, b"the last")).await;
+    assert_eq!(written.unwrap(), 8);
+    let mut read = Vec::new();
+    client.read_to_end(&mut read).await.unwrap();
+    assert_eq!(read, b"the last");
+    // It goes on receiving.
+    client.write_all(b"more").await.unwrap();
+    let mut more = [0; 4];
+    server.read_exact(&mut more).await.unwrap();
+    assert_eq!(&more, b"more");
+}

@@ -27,6 +27,15 @@ struct Named {
     wakes: bool,
 }
 
+/// One that is written down in `written`.
+fn named(name: usize, wakes: bool, written: &Rc<RefCell<Vec<usize>>>) -> Rc<Named> {
+    Rc::new(Named {
+        name,
+        written: Rc::clone(written),
+        wakes,
+    })
+}
+
 impl Sender for Named {
     fn write(self: Rc<Self>, _: &mut Context<'_>) -> bool {
         self.written.borrow_mut().push(self.name);
@@ -38,24 +47,16 @@ impl Sender for Named {
 async fn writes_wait_for_the_end_of_a_turn_and_keep_their_order() {
     assert!(!takes(1), "nobody delivers");
     let written = Rc::new(RefCell::new(Vec::new()));
-    let named = |name| {
-        let (written, wakes) = (written.clone(), false);
-        Rc::new(Named {
-            name,
-            written,
-            wakes,
-        })
-    };
     delivering(async {
         assert!(takes(1) && takes(SMALL));
         assert!(!takes(0) && !takes(SMALL + 1));
         for name in 0..3 {
-            post(named(name), Waker::noop());
+            post(named(name, false, &written), Waker::noop());
         }
         assert_eq!(*written.borrow(), [0; 0]);
         tokio::task::yield_now().await;
         assert_eq!(*written.borrow(), [0, 1, 2]);
-        post(named(3), Waker::noop());
+        post(named(3, false, &written), Waker::noop());
     })
     .await;
     // Nothing is left behind by the one who delivered.
@@ -68,13 +69,7 @@ async fn many_writes_do_not_wait_for_the_end_of_a_turn() {
     let written = Rc::new(RefCell::new(Vec::new()));
     delivering(async {
         for name in 0..=MOST {
-            let (written, wakes) = (written.clone(), false);
-            let named = Named {
-                name,
-                written,
-                wakes,
-            };
-            post(Rc::new(named), Waker::noop());
+            post(named(name, false, &written), Waker::noop());
         }
         assert_eq!(written.borrow().len(), MOST);
     })
@@ -97,13 +92,7 @@ async fn a_panic_keeps_none_of_the_others_from_being_written() {
     delivering(async {
         post(Rc::new(Panicking), Waker::noop());
         for name in 0..2 {
-            let (written, wakes) = (written.clone(), false);
-            let named = Named {
-                name,
-                written,
-                wakes,
-            };
-            post(Rc::new(named), Waker::noop());
+            post(named(name, false, &written), Waker::noop());
         }
         let delivered = std::panic::catch_unwind(deliver);
         assert!(delivered.is_err() && written.borrow().is_empty());
@@ -124,16 +113,10 @@ async fn who_waits_for_a_write_is_woken() {
     }
     let woken = Arc::<Woken>::default();
     let waker = Waker::from(woken.clone());
-    let written = Rc::<RefCell<Vec<_>>>::default();
+    let written = Rc::default();
     delivering(async {
         for wakes in [false, true] {
-            let written = Rc::clone(&written);
-            let named = Named {
-                name: 0,
-                written,
-                wakes,
-            };
-            post(Rc::new(named), &waker);
+            post(named(0, wakes, &written), &waker);
         }
         tokio::task::yield_now().await;
     })
