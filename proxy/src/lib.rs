@@ -26,6 +26,7 @@ pub mod proxy_protocol;
 pub mod relay;
 pub mod route;
 pub mod runtime;
+mod sending;
 pub mod snapshot;
 pub mod state;
 pub mod telemetry;

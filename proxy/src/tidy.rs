@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// From the outside in: a module uses only those after it.
-const ORDER: [&str; 26] = [
+const ORDER: [&str; 27] = [
     "app",
     "admin",
     "handover",
@@ -30,6 +30,7 @@ const ORDER: [&str; 26] = [
     "address",
     "clock",
     "held",
+    "sending",
 ];
 
 /// What sees less than its place would allow.

@@ -4,7 +4,8 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use fleetway_api::Name;
-use socket2::SockRef;
+
+use crate::sending;
 
 /// A listening socket that was passed on.
 #[derive(Debug, Clone)]
@@ -51,7 +52,7 @@ pub(super) fn spread(
     let all = inherited.iter().cycle().take(workers.max(inherited.len()));
     let sockets = all.map(|inherited| {
         inherited.socket.set_nonblocking(true)?;
-        SockRef::from(&inherited.socket).set_tcp_nodelay(true)?;
+        sending::at_once(&inherited.socket, first.address.ip())?;
         inherited.socket.try_clone()
     });
     Ok(Some((first.address, sockets.collect::<io::Result<_>>()?)))
@@ -83,7 +84,7 @@ mod tests {
         for (workers, expected) in [(1, 3), (3, 3), (5, 5)] {
             let (_, sockets) = spread(&three, workers).unwrap().unwrap();
             assert_eq!(sockets.len(), expected);
-            let at_once = |socket| SockRef::from(socket).tcp_nodelay().unwrap();
+            let at_once = |socket| rustix::net::sockopt::tcp_nodelay(socket).unwrap();
             assert!(sockets.iter().all(at_once));
         }
         assert!(spread(&[], 2).unwrap().is_none());

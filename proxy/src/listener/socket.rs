@@ -4,6 +4,8 @@ use std::{io, net::SocketAddr};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::sending;
+
 /// Connections the kernel keeps for a worker that is busy.
 const BACKLOG: i32 = 4096;
 
@@ -46,9 +48,9 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
-    // What is accepted has it from here.
-    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
+    // What is accepted has it from here.
+    sending::at_once(&socket, address.ip())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
 }

@@ -13,6 +13,7 @@ use super::{Stream, UpstreamError};
 use crate::{
     cluster::Cluster,
     proxy_protocol::{Addresses, encode},
+    sending,
     telemetry::TlsFailure,
     tls::{HandshakeError, Originate, Speak},
 };
@@ -35,7 +36,7 @@ pub async fn connect(
     let until = Instant::now() + cluster.connect_timeout;
     let connecting = async {
         let mut stream = TcpStream::connect(endpoint).await?;
-        stream.set_nodelay(true)?;
+        sending::at_once(&stream, endpoint.ip())?;
         if let Some(header) = header {
             stream.write_all(header.as_bytes()).await?;
         }
