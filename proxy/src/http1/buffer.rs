@@ -18,6 +18,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 const READ_INITIAL: usize = 16 * 1024;
 /// The largest read; reads grow towards it while they come back full.
 const READ_MAX: usize = 512 * 1024;
+/// The largest first read: where the message before was no larger, the next is expected to be as large.
+const READ_FIRST_MAX: usize = 128 * 1024;
 /// What a read is larger by than what is known to come: one that comes back full is followed by one in
 /// vain.
 const READ_SLACK: usize = 1024;
@@ -54,6 +56,8 @@ pub(crate) struct ReadBuffer {
     pub(crate) bytes: BytesMut,
     /// How much was ever read, to tell progress by.
     pub(super) total: u64,
+    /// The same when the message at hand began.
+    begun: u64,
     next: usize,
 }
 
@@ -63,6 +67,7 @@ impl ReadBuffer {
         Self {
             bytes: BytesMut::new(),
             total: 0,
+            begun: 0,
             next: READ_INITIAL,
         }
     }
@@ -82,7 +87,14 @@ impl ReadBuffer {
             }
         }
         let spare = self.bytes.capacity() - self.bytes.len();
-        let read = ready!(pin!(io.read_buf(&mut self.bytes)).poll(cx))?;
+        let Poll::Ready(read) = pin!(io.read_buf(&mut self.bytes)).poll(cx) else {
+            if self.bytes.is_empty() && self.bytes.capacity() > READ_KEEP {
+                // Nobody holds so much while it waits; its pages were not touched yet.
+                self.bytes = BytesMut::new();
+            }
+            return Poll::Pending;
+        };
+        let read = read?;
         self.total += read as u64;
         if read == spare {
             self.next = (self.next * 2).min(READ_MAX);
@@ -96,12 +108,18 @@ impl ReadBuffer {
         self.next = self.next.max(with_slack(bytes));
     }
 
-    /// Gives the memory back to the thread's pool; to be called when the connection idles.
+    /// Gives the memory back to the thread's pool; to be called when the connection idles. The message
+    /// that comes next is taken to be as large as the one before, if that was of moderate size.
     pub(crate) fn release(&mut self) {
         if !self.bytes.is_empty() {
             return;
         }
-        self.next = READ_INITIAL;
+        if self.total > self.begun {
+            let size = with_slack(self.total - self.begun);
+            let fits = (READ_INITIAL..=READ_FIRST_MAX).contains(&size);
+            self.next = if fits { size } else { READ_INITIAL };
+            self.begun = self.total;
+        }
         let mut bytes = std::mem::take(&mut self.bytes);
         // False while slices of it are still in use: then the last of them frees the memory.
         if bytes.try_reclaim(READ_INITIAL) && bytes.capacity() <= READ_KEEP {
@@ -401,6 +419,39 @@ mod tests {
         let rest = poll_fn(|cx| buffer.poll_read(&mut io, cx)).await.unwrap();
         assert_eq!(rest, left);
         assert!([&frame[..], &buffer.bytes[..]].concat() == sent);
+    }
+
+    #[tokio::test]
+    async fn a_message_as_large_as_the_one_before_takes_one_read_and_no_room_while_it_is_waited_for()
+     {
+        let (mut peer, mut io) = duplex(1 << 20);
+        let mut buffer = ReadBuffer::new();
+        for (size, reads) in [(60_000, 3), (60_000, 1), (60_000, 1), (100, 1), (60_000, 3)] {
+            let waits = poll_fn(|cx| Poll::Ready(buffer.poll_read(&mut io, cx).is_pending())).await;
+            assert!(waits && buffer.bytes.capacity() <= READ_KEEP);
+            peer.write_all(&vec![7; size]).await.unwrap();
+            let mut taken = 0;
+            while buffer.bytes.len() < size {
+                poll_fn(|cx| buffer.poll_read(&mut io, cx)).await.unwrap();
+                taken += 1;
+            }
+            assert_eq!(taken, reads, "{size} bytes");
+            buffer.bytes.clear();
+            buffer.release();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_very_large_message_makes_no_first_read_large() {
+        let (mut peer, mut io) = duplex(1 << 20);
+        let mut buffer = ReadBuffer::new();
+        peer.write_all(&vec![7; READ_FIRST_MAX]).await.unwrap();
+        while buffer.bytes.len() < READ_FIRST_MAX {
+            poll_fn(|cx| buffer.poll_read(&mut io, cx)).await.unwrap();
+        }
+        buffer.bytes.clear();
+        buffer.release();
+        assert_eq!(buffer.next, READ_INITIAL);
     }
 
     #[tokio::test]
