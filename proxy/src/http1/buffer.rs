@@ -14,11 +14,12 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
-/// The size of a fresh read buffer, and of the first read.
+/// The size of a fresh read buffer, and of a connection's first read.
 const READ_INITIAL: usize = 16 * 1024;
 /// The largest read; reads grow towards it while they come back full.
 const READ_MAX: usize = 512 * 1024;
-/// The largest first read: where the message before was no larger, the next is expected to be as large.
+/// The largest first read of a message: where the one before was no larger, the next is expected to be as
+/// large.
 const READ_FIRST_MAX: usize = 128 * 1024;
 /// What a read is larger by than what is known to come: one that comes back full is followed by one in
 /// vain.
@@ -88,8 +89,8 @@ impl ReadBuffer {
         }
         let spare = self.bytes.capacity() - self.bytes.len();
         let Poll::Ready(read) = pin!(io.read_buf(&mut self.bytes)).poll(cx) else {
-            if self.bytes.is_empty() && self.bytes.capacity() > READ_KEEP {
-                // Nobody holds so much while it waits; its pages were not touched yet.
+            if self.total == self.begun && self.bytes.capacity() > READ_KEEP {
+                // Nothing has come: nobody holds so much while it waits. Its pages were not touched yet.
                 self.bytes = BytesMut::new();
             }
             return Poll::Pending;
@@ -116,8 +117,10 @@ impl ReadBuffer {
         }
         if self.total > self.begun {
             let size = with_slack(self.total - self.begun);
-            let fits = (READ_INITIAL..=READ_FIRST_MAX).contains(&size);
-            self.next = if fits { size } else { READ_INITIAL };
+            self.next = match size {
+                ..=READ_FIRST_MAX => size.max(READ_INITIAL),
+                _ => READ_INITIAL,
+            };
             self.begun = self.total;
         }
         let mut bytes = std::mem::take(&mut self.bytes);
@@ -439,6 +442,18 @@ mod tests {
             buffer.bytes.clear();
             buffer.release();
         }
+    }
+
+    #[tokio::test]
+    async fn the_room_of_a_message_that_has_begun_is_kept_while_the_rest_is_waited_for() {
+        let (mut peer, mut io) = duplex(1 << 20);
+        let mut buffer = ReadBuffer::new();
+        buffer.expect(100_000);
+        peer.write_all(&[7; 1000]).await.unwrap();
+        poll_fn(|cx| buffer.poll_read(&mut io, cx)).await.unwrap();
+        drop(buffer.bytes.split());
+        let waits = poll_fn(|cx| Poll::Ready(buffer.poll_read(&mut io, cx).is_pending())).await;
+        assert!(waits && buffer.bytes.capacity() > READ_KEEP);
     }
 
     #[tokio::test]
