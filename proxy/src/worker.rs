@@ -2,7 +2,7 @@
 //! one worker, so nothing on a request's path is locked.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     io,
     net::TcpListener,
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     http::{Entrance, Local},
     http1,
-    listener::{Share, Terms, accept, take_over},
+    listener::{Share, Terms, accept, defer, take_over},
     overload::Overload,
     snapshot::Live,
 };
@@ -164,6 +164,8 @@ struct Open {
     accepting: Vec<JoinHandle<()>>,
     /// Gone with the end of accepting.
     sockets: Vec<Weak<tokio::net::TcpListener>>,
+    /// Whether they give connections out with the first bytes of their clients.
+    deferred: Cell<bool>,
 }
 
 async fn run(local: Rc<Local>, mut inbox: mpsc::Receiver<Command>) {
@@ -233,6 +235,7 @@ impl Open {
         } = opening;
         let entrance = Entrance::new(local, name)
             .ok_or_else(|| io::Error::other("the snapshot has no such listener"))?;
+        let clients_begin = entrance.view(local).listener.clients_begin();
         let terms = Rc::new(RefCell::new(Rc::new(Terms::new(entrance))));
         let closed = CancellationToken::new();
         let mut this = Self {
@@ -240,8 +243,10 @@ impl Open {
             closed,
             accepting: Vec::with_capacity(sockets.len() + 1),
             sockets: Vec::with_capacity(sockets.len()),
+            deferred: Cell::new(clients_begin),
         };
         for socket in sockets {
+            defer(&socket, clients_begin);
             let socket = Rc::new(tokio::net::TcpListener::from_std(socket)?);
             this.sockets.push(Rc::downgrade(&socket));
             let (terms, closed) = (this.terms.clone(), this.closed.clone());
@@ -256,7 +261,7 @@ impl Open {
     }
 
     /// Where it speaks another protocol now: new connections do, and those that are open end as if
-    /// their listener had been removed.
+    /// their listener had been removed. Where clients begin now, or do no longer, so it is accepted.
     fn renew(&self, local: &Rc<Local>) {
         let before = self.terms.borrow().clone();
         if before.entrance.is_superseded(local)
@@ -264,6 +269,13 @@ impl Open {
         {
             self.terms.replace(Rc::new(Terms::new(entrance)));
             tokio::task::spawn_local(end(before, local.clone(), None));
+        }
+        let view = self.terms.borrow().entrance.view(local);
+        let clients_begin = view.listener.clients_begin();
+        if self.deferred.replace(clients_begin) != clients_begin {
+            for socket in self.sockets.iter().filter_map(Weak::upgrade) {
+                defer(&socket, clients_begin);
+            }
         }
     }
 

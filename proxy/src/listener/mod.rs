@@ -2,11 +2,13 @@
 
 mod accept;
 mod balance;
+mod deferred;
 mod inherited;
 mod reconcile;
 mod socket;
 
 pub use accept::{Terms, accept, take_over};
 pub use balance::{Balance, Share};
+pub use deferred::defer;
 pub use inherited::Inherited;
 pub use reconcile::{Plan, Sockets};

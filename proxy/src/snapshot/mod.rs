@@ -178,6 +178,14 @@ pub struct ListenerConfig {
     entry: Arc<api::Entry<Received>>,
 }
 
+impl ListenerConfig {
+    /// Whether its clients speak before they are spoken to, whatever they speak.
+    #[must_use]
+    pub const fn clients_begin(&self) -> bool {
+        self.tls.is_some() || !matches!(self.protocol, Protocol::Tcp(_))
+    }
+}
+
 /// A route with its clusters looked up.
 #[derive(Debug)]
 pub struct BoundRoute {

@@ -119,6 +119,54 @@ async fn a_listener_whose_address_changes_is_at_the_new_one_only() {
     refuses(before).await;
 }
 
+/// Of 20 connections whose clients say nothing, how many are given out as soon as they are there: the others
+/// are not whole to the kernel (proc(5), `/proc/net/tcp`: 01 stands for `ESTABLISHED`).
+fn given_out(listener: SocketAddr) -> usize {
+    let at_once = (0..20).filter(|_| {
+        let silent = std::net::TcpStream::connect(listener).expect("a connection");
+        let client = silent.local_addr().expect("an address");
+        let ends = format!(
+            ":{:04X} 0100007F:{:04X} 01 ",
+            listener.port(),
+            client.port()
+        );
+        let sockets = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's sockets");
+        sockets.contains(&ends)
+    });
+    at_once.count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_are_accepted_with_their_first_bytes_where_clients_begin() {
+    let upstream = Upstream::hearing_out("heard").await;
+    let server = Server::start().await;
+    let proxy = Proxy::of(&server, "p1", "blue").await;
+    let begins = [
+        documents::listener("web"),
+        documents::cluster("up", upstream.address),
+        documents::respond("r", "/", "here"),
+    ];
+    let mut passed_on = documents::listener("web");
+    passed_on.as_object_mut().expect("an object").remove("http");
+    passed_on["tcp"] = json!({"clusters": [{"name": "up"}]});
+    server.client().commit_live(&begins, 1).await;
+    let web = proxy.listener("web").await;
+    assert_eq!(given_out(web), 0);
+    server.client().commit_live(&[passed_on], 1).await;
+    assert_eq!(proxy.listener("web").await, web, "the socket stays");
+    assert!(given_out(web) > 10, "an upstream may have to begin");
+    let mut relayed = TcpStream::connect(web).await.expect("a connection");
+    relayed.write_all(b"word").await.expect("sent");
+    relayed.shutdown().await.expect("the end");
+    let mut answer = String::new();
+    relayed.read_to_string(&mut answer).await.expect("answered");
+    assert_eq!(answer, "heard: word");
+    server.client().commit_live(&begins[..1], 1).await;
+    assert_eq!(given_out(web), 0);
+    let mut stream = TcpStream::connect(web).await.expect("a connection");
+    assert_eq!(ask(&mut stream, GET).await, (200, "here".to_owned()));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopping_proxy_finishes_what_is_in_flight_and_exits_cleanly() {
     let (_server, mut proxy, release, web) = serving_slowly(&[]).await;
