@@ -6,7 +6,6 @@ use std::{
     collections::HashMap,
     io,
     net::TcpListener,
-    os::fd::AsFd as _,
     rc::{Rc, Weak},
     sync::Arc,
     thread,
@@ -15,6 +14,7 @@ use std::{
 
 use fleetway_api::Name;
 use tokio::{
+    io::{Interest, unix::AsyncFd},
     runtime::LocalOptions,
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -163,7 +163,7 @@ struct Open {
     closed: CancellationToken,
     accepting: Vec<JoinHandle<()>>,
     /// Gone with the end of accepting.
-    sockets: Vec<Weak<tokio::net::TcpListener>>,
+    sockets: Vec<Weak<AsyncFd<TcpListener>>>,
     /// Whether they give connections out with the first bytes of their clients.
     deferred: Cell<bool>,
 }
@@ -171,6 +171,7 @@ struct Open {
 async fn run(local: Rc<Local>, mut inbox: mpsc::Receiver<Command>) {
     let mut open: HashMap<Name, Open> = HashMap::new();
     tokio::task::spawn_local(http1::keep_delivering());
+    tokio::task::spawn_local(http1::keep_ending());
     let lines = local.clone();
     tokio::task::spawn_local(async move { lines.logs.keep_flushing().await });
     let mut sweep = tokio::time::interval(SWEEP);
@@ -210,7 +211,7 @@ async fn run(local: Rc<Local>, mut inbox: mpsc::Receiver<Command>) {
             Some(Command::Duplicate { done }) => {
                 let duplicates = open.iter().flat_map(|(name, listener)| {
                     let sockets = listener.sockets.iter().filter_map(Weak::upgrade);
-                    sockets.map(|socket| Ok((name.clone(), duplicate(&socket)?)))
+                    sockets.map(|socket| Ok((name.clone(), socket.get_ref().try_clone()?)))
                 });
                 let _ = done.send(duplicates.collect());
             }
@@ -247,7 +248,7 @@ impl Open {
         };
         for socket in sockets {
             defer(&socket, clients_begin);
-            let socket = Rc::new(tokio::net::TcpListener::from_std(socket)?);
+            let socket = Rc::new(listening(socket)?);
             this.sockets.push(Rc::downgrade(&socket));
             let (terms, closed) = (this.terms.clone(), this.closed.clone());
             let balance = share.balance.clone();
@@ -274,7 +275,7 @@ impl Open {
         let clients_begin = view.listener.clients_begin();
         if self.deferred.replace(clients_begin) != clients_begin {
             for socket in self.sockets.iter().filter_map(Weak::upgrade) {
-                defer(&socket, clients_begin);
+                defer(socket.get_ref(), clients_begin);
             }
         }
     }
@@ -292,8 +293,12 @@ impl Open {
     }
 }
 
-fn duplicate(socket: &tokio::net::TcpListener) -> io::Result<TcpListener> {
-    Ok(socket.as_fd().try_clone_to_owned()?.into())
+/// A listening socket that is waited for. The runtime's own would have all registered that it accepts.
+fn listening(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    // SAFETY: a `TcpListener` has one descriptor, its own, which is open until it is dropped; `AsyncFd`
+    // drops it after it has taken it off the runtime.
+    let registered = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+    Ok(registered?)
 }
 
 /// Lets connections end, at most `within` or their listener's own time, then ends them.

@@ -91,6 +91,10 @@ impl<I: Side> Side for Rewound<I> {
         self.io.plain().filter(|_| self.before.is_empty())
     }
 
+    fn is_unregistered(&self) -> bool {
+        self.io.is_unregistered()
+    }
+
     fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.io.poll_write_last(cx, bytes)
     }

@@ -130,6 +130,7 @@ async fn http1<W: Side + 'static>(
     let ends = Ends {
         abort: |io: &mut Rewound<W>| io.reset(),
         write_last: Rewound::poll_write_last,
+        is_unregistered: Rewound::is_unregistered,
     };
     let serving = http1::serve_with(io, &config, drain, ends, service);
     let switched = match overdue.clone().end(serving).await {

@@ -15,8 +15,9 @@ mod streams;
 mod tcp;
 mod tls;
 mod tunnels;
+mod wire;
 
-use std::{cell::OnceCell, io, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use fleetway_api::ProxyProtocol;
 use http::BoxError;
@@ -24,28 +25,30 @@ pub use http::Drains;
 use record::Record;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+use wire::Wire;
 
 use crate::{
     admission::{Admitted, Refused},
-    http::{Entrance, Local, View},
+    http::{Connection, Entrance, Local, View},
     proxy_protocol::Addresses,
     relay::Side as _,
     snapshot::Protocol,
     telemetry::ListenerShard,
 };
 
-/// Serves a connection to its end.
+/// Serves a connection, which does not block, to its end.
 ///
 /// `drain` asks it to end: idle at once, busy after the requests in flight; what is relayed goes
 /// on. `abort` ends it as it stands.
 pub async fn serve(
-    mut stream: TcpStream,
+    stream: std::net::TcpStream,
     peer: SocketAddr,
     local: Rc<Local>,
     entrance: Rc<Entrance>,
     drain: Drains,
     abort: CancellationToken,
 ) {
+    let mut wire = Wire::new(stream);
     let view = entrance.view(&local);
     let counters = view.listener.counters.clone();
     let shard = counters.shard(local.worker);
@@ -72,7 +75,7 @@ pub async fn serve(
             shard.connections_refused.increment();
             tracing::debug!(%peer, listener = %entrance.name(), %refused, "connection refused");
             // A reset: there is no need to keep its state while the client is told in good order.
-            stream.reset();
+            wire.reset();
             return;
         }
     };
@@ -80,7 +83,7 @@ pub async fn serve(
     shard.connections_active.increment();
     let named = entrance.clone();
     tokio::select! {
-        result = stages(stream, peer, local, entrance, drain, shard, &mut place) => {
+        result = stages(wire, peer, local, entrance, drain, shard, &mut place) => {
             if let Err(error) = result {
                 shard.protocol_errors.increment();
                 tracing::debug!(%peer, listener = %named.name(), %error, "connection ended in an error");
@@ -102,7 +105,7 @@ struct Place {
 /// What becomes of a connection, step by step. Each way is boxed, so that a connection holds the
 /// room for the one it takes, and not for all of them beside each other.
 async fn stages(
-    mut stream: TcpStream,
+    mut wire: Wire,
     peer: SocketAddr,
     local: Rc<Local>,
     entrance: Rc<Entrance>,
@@ -110,24 +113,27 @@ async fn stages(
     shard: &ListenerShard,
     place: &mut Place,
 ) -> Result<(), BoxError> {
-    let mut client = None;
     let header = entrance.view(&local).listener.proxy_protocol.clone();
-    if let Some(settings) = header {
-        match Box::pin(proxy_header::accept(&mut stream, peer, &settings)).await {
-            Ok(said) => client = said,
-            Err(refused) => {
-                shard.proxy_protocol_errors.increment();
-                tracing::debug!(%peer, listener = %entrance.name(), %refused, "connection refused");
-                return Ok(());
+    let client = match header {
+        None => None,
+        Some(settings) => {
+            let stream = wire.registered()?;
+            match Box::pin(proxy_header::accept(stream, peer, &settings)).await {
+                Ok(said) => said,
+                Err(refused) => {
+                    shard.proxy_protocol_errors.increment();
+                    tracing::debug!(%peer, listener = %entrance.name(), %refused, "connection refused");
+                    return Ok(());
+                }
             }
         }
-    }
+    };
     if let Some(most) = place.of_client {
         let source = client.map_or(peer, |client| client.source).ip();
         if let Err(refused) = place.admitted.count_source(source, most) {
             shard.connections_refused.increment();
             tracing::debug!(%peer, %source, listener = %entrance.name(), %refused, "connection refused");
-            stream.reset();
+            wire.reset();
             return Ok(());
         }
     }
@@ -138,30 +144,23 @@ async fn stages(
             let settings = settings.clone();
             let destination = match client {
                 Some(client) => Some(client.destination),
-                None if view.snapshot.sends_proxy_protocol => stream.local_addr().ok(),
+                None if view.snapshot.sends_proxy_protocol => wire.local_addr().ok(),
                 None => None,
             };
             drop(view);
             let named = entrance.clone();
+            let source = client.map_or(peer, |client| client.source);
             let connection = |tls| {
-                Rc::new(crate::http::Connection {
-                    local,
-                    entrance,
-                    peer: client.map_or(peer, |client| client.source),
-                    destination,
-                    tls,
-                    forwarded_for: OnceCell::new(),
-                    logged: OnceCell::new(),
-                    client: OnceCell::new(),
-                    own: OnceCell::new(),
-                })
+                let connection = Connection::new(local, entrance, source, destination, tls);
+                Rc::new(connection)
             };
             match tls {
                 None => {
                     let connection = connection(None);
-                    Box::pin(http::serve(stream, None, connection, &settings, drain)).await
+                    Box::pin(http::serve(wire, None, connection, &settings, drain)).await
                 }
                 Some(tls) => {
+                    let stream = wire.into_registered()?;
                     let handshake =
                         tls::handshake(stream, peer, named.name(), &tls.terminate, &shard.tls);
                     let Some(secured) = Box::pin(handshake).await else {
@@ -175,6 +174,7 @@ async fn stages(
         }
         Protocol::Tcp(tcp) => {
             let passage = tcp::Passage::choose(&view.snapshot, &local, &tcp.targets, tcp.relay);
+            let stream = wire.into_registered()?;
             let client = client_of(&stream, peer, client)?;
             let of = |tls| Record::begin(&local, &view, client.source, tls).speaks("TCP", None);
             match tls {
@@ -204,23 +204,24 @@ async fn stages(
         Protocol::TlsPassthrough(passthrough) => {
             let within = passthrough.hello_timeout;
             drop(view);
-            let name = Box::pin(hello::server_name(&stream, within)).await?;
+            let stream = wire.into_registered()?;
             let client = client_of(&stream, peer, client)?;
-            pass_tls_on(stream, name.as_deref(), client, &local, &entrance, shard).await;
-            Ok(())
+            pass_tls_on(stream, within, client, &local, &entrance, shard).await
         }
     }
 }
 
-/// Passes TLS for `name` on as it comes, to whoever takes it.
+/// Passes TLS on as it comes, to whoever takes it for the name the client asks for `within` its time.
 async fn pass_tls_on(
     stream: TcpStream,
-    name: Option<&str>,
+    within: Duration,
     client: Addresses,
     local: &Rc<Local>,
     entrance: &Entrance,
     shard: &ListenerShard,
-) {
+) -> Result<(), BoxError> {
+    let name = Box::pin(hello::server_name(&stream, within)).await?;
+    let name = name.as_deref();
     let view = entrance.view(local);
     let record = Record::begin(local, &view, client.source, None).speaks("TLS", name);
     let Some(passage) = passage_for(name, &view, local) else {
@@ -229,10 +230,11 @@ async fn pass_tls_on(
         let (peer, listener) = (client.source, entrance.name());
         let asked = name.unwrap_or("no name");
         tracing::debug!(%peer, %listener, "no cluster takes TLS for {asked}");
-        return;
+        return Ok(());
     };
     drop(view);
     Box::pin(tcp::serve(stream, client, passage, local, shard, record)).await;
+    Ok(())
 }
 
 /// Where TLS for `name` goes, if anywhere.

@@ -44,16 +44,38 @@ pub struct Connection {
     /// What its TLS handshake told, if it came over TLS.
     pub tls: Option<Box<TlsFacts>>,
     /// The client as `x-forwarded-for` has it, once a request was forwarded.
-    pub forwarded_for: OnceCell<HeaderValue>,
+    pub(super) forwarded_for: OnceCell<HeaderValue>,
     /// What the lines of its requests in the access log begin with, once there is one.
-    pub logged: OnceCell<Box<[u8]>>,
+    pub(super) logged: OnceCell<Box<[u8]>>,
     /// What policies are told of it, once there is one.
-    pub client: OnceCell<Arc<Client>>,
+    pub(super) client: OnceCell<Arc<Client>>,
     /// Connections to clusters that are told of clients: these are for this one alone.
-    pub own: OnceCell<Rc<Pool>>,
+    pub(super) own: OnceCell<Rc<Pool>>,
 }
 
 impl Connection {
+    /// One that no request came on yet.
+    #[must_use]
+    pub const fn new(
+        local: Rc<Local>,
+        entrance: Rc<Entrance>,
+        peer: SocketAddr,
+        destination: Option<SocketAddr>,
+        tls: Option<Box<TlsFacts>>,
+    ) -> Self {
+        Self {
+            local,
+            entrance,
+            peer,
+            destination,
+            tls,
+            forwarded_for: OnceCell::new(),
+            logged: OnceCell::new(),
+            client: OnceCell::new(),
+            own: OnceCell::new(),
+        }
+    }
+
     /// Whether it came over TLS.
     #[must_use]
     pub const fn is_https(&self) -> bool {

@@ -27,6 +27,7 @@ mod head;
 mod outbox;
 mod server;
 mod switched;
+mod unwatched;
 pub(crate) mod websocket;
 
 pub use body::{BodyError, LengthMismatch};
@@ -40,6 +41,7 @@ pub use server::{
     ConnectionError, Ends, Interim, InterimError, RequestBody, ServerConfig, serve, serve_with,
 };
 pub use switched::Switched;
+pub(crate) use unwatched::keep_ending;
 
 #[cfg(test)]
 mod tests;

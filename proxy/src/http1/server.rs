@@ -33,6 +33,7 @@ use super::body::{Decoded, Decoder};
 use super::buffer::recycle_map;
 use super::drain::DrainWatch;
 use super::head::{HeadError, HeadLimits, RequestHead, parse_request};
+use super::unwatched::Moment;
 use crate::clock;
 use shared::{Background, ExchangeStart, Shared};
 
@@ -166,6 +167,7 @@ where
         write_last: |io: &mut I, cx: &mut Context<'_>, bytes: &[u8]| {
             Pin::new(io).poll_write(cx, bytes)
         },
+        is_unregistered: |_: &I| false,
     };
     serve_with(io, config, drain, ends, service).await
 }
@@ -183,6 +185,9 @@ pub struct Ends<I, F> {
     pub abort: F,
     /// Writes the last bytes before it is dropped without more ado. It may end its writing with them.
     pub write_last: Write<I>,
+    /// Whether it would have to be registered with the runtime to be waited for. If so, the client of a
+    /// last request is not watched for a moment: see [`unwatched`](super::unwatched).
+    pub is_unregistered: fn(&I) -> bool,
 }
 
 /// As [`serve`], with a transport that has ends of its own.
@@ -216,6 +221,8 @@ where
         timer,
         head: false,
         goes_on: false,
+        is_unregistered: ends.is_unregistered,
+        moment: Moment::default(),
     };
     let served = server.run(service).await;
     server.shared.end();
@@ -257,6 +264,10 @@ struct Server<'a, I> {
     /// The client takes the connection to go on, and may be sending more while it still reads what
     /// it was answered.
     goes_on: bool,
+    /// See [`Ends::is_unregistered`].
+    is_unregistered: fn(&I) -> bool,
+    /// For which the client of the request at hand is not watched, if so.
+    moment: Moment,
 }
 
 /// What of a request is needed to write its response.
@@ -388,6 +399,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             upgrade: head.upgrade,
         };
         self.head = asked.head;
+        self.moment = Moment::default();
         let request = self.request(head, asked);
         let response = {
             // Boxed, so that a connection without a request does not hold the room for one.
@@ -453,7 +465,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
                 if let Poll::Ready(response) = future.as_mut().poll(cx) {
                     return Poll::Ready(Ok(response));
                 }
-                match self.shared.poll_background(cx, self.config.half_close) {
+                match self.poll_background(cx) {
                     Poll::Ready(Background::Progress) => {}
                     Poll::Ready(Background::Gone) => {
                         return Poll::Ready(Err(ConnectionError::ClientGone));
@@ -467,6 +479,19 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             }
         })
         .await
+    }
+
+    /// See [`Shared::poll_background`].
+    fn poll_background(&mut self, cx: &mut Context<'_>) -> Poll<Background> {
+        // The other side of a connection that goes on is soon to be waited for anyway.
+        let unwatched = !self.goes_on && {
+            let state = self.shared.state.borrow();
+            (self.is_unregistered)(&state.io) && state.only_watches()
+        };
+        if unwatched && self.moment.lasts(cx) {
+            return Poll::Pending;
+        }
+        self.shared.poll_background(cx, self.config.half_close)
     }
 
     /// Ready when the request body has been waited for too long. `stalled` is the deadline of the

@@ -1,15 +1,23 @@
 //! Accepting connections on one worker.
 
-use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    io,
+    net::{SocketAddr, TcpListener, TcpStream},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::FutureExt as _;
+use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{Interest, unix::AsyncFd},
     sync::mpsc::Receiver,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::balance::{Balance, Handed, Place};
+use super::balance::{Balance, Handed};
 use crate::{
     clock,
     connection::{self, Drains},
@@ -45,7 +53,12 @@ impl Terms {
         }
     }
 
-    fn serve(&self, local: &Rc<Local>, stream: TcpStream, peer: SocketAddr, place: Place) {
+    fn serve(&self, local: &Rc<Local>, accepted: Handed) {
+        let Handed {
+            stream,
+            peer,
+            place,
+        } = accepted;
         let (local, entrance) = (local.clone(), self.entrance.clone());
         let (drain, abort) = (self.drain.clone(), self.abort.clone());
         let serving = connection::serve(stream, peer, local, entrance, drain, abort);
@@ -53,55 +66,38 @@ impl Terms {
         // Boxed: a task is moved several times before it runs and after it has.
         self.tasks.spawn_local(Box::pin(serving));
     }
-
-    /// Serves what another worker has accepted.
-    fn serve_handed(&self, local: &Rc<Local>, handed: Handed) {
-        match TcpStream::from_std(handed.stream) {
-            Ok(stream) => self.serve(local, stream, handed.peer, handed.place),
-            Err(error) => tracing::warn!(%error, "a connection cannot be taken over"),
-        }
-    }
 }
 
 /// Accepts connections and serves each on the terms of the moment, until `closed`: on this worker, or
 /// on another that has fewer.
 pub async fn accept(
-    socket: Rc<TcpListener>,
+    socket: Rc<AsyncFd<TcpListener>>,
     local: Rc<Local>,
     terms: Rc<RefCell<Rc<Terms>>>,
     balance: Arc<Balance>,
     closed: CancellationToken,
 ) {
-    let serve = |stream: TcpStream, peer: SocketAddr| {
+    let serve = |(stream, peer): (TcpStream, SocketAddr)| {
         let place = balance.place(local.worker);
-        if place.worker() == local.worker {
-            terms.borrow().serve(&local, stream, peer, place);
-            return;
-        }
-        let stream = match stream.into_std() {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "a connection cannot be handed over");
-                return;
-            }
-        };
-        let handed = Handed {
+        let accepted = Handed {
             stream,
             peer,
             place,
         };
-        if let Err(mut back) = balance.hand_over(handed) {
+        if accepted.place.worker() == local.worker {
+            terms.borrow().serve(&local, accepted);
+        } else if let Err(mut back) = balance.hand_over(accepted) {
             back.place = back.place.moved_to(local.worker);
-            terms.borrow().serve_handed(&local, back);
+            terms.borrow().serve(&local, back);
         }
     };
     loop {
         let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
+            accepted = socket.async_io(Interest::READABLE, accept_one) => accepted,
             () = closed.cancelled() => break,
         };
         match accepted {
-            Ok((stream, peer)) => serve(stream, peer),
+            Ok(accepted) => serve(accepted),
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections for now");
@@ -110,18 +106,31 @@ pub async fn accept(
         }
     }
     // What the kernel took on before the socket closes was promised to be served.
-    let Some(Ok(socket)) = Rc::into_inner(socket).map(TcpListener::into_std) else {
+    let Some(socket) = Rc::into_inner(socket).map(AsyncFd::into_inner) else {
         return;
     };
-    while let Ok((stream, peer)) = socket.accept() {
-        if stream.set_nonblocking(true).is_ok()
-            && let Ok(stream) = TcpStream::from_std(stream)
-        {
-            // Nothing is handed over any more.
-            let place = balance.stay(local.worker);
-            terms.borrow().serve(&local, stream, peer, place);
-        }
+    while let Ok((stream, peer)) = accept_one(&socket) {
+        // Nothing is handed over any more.
+        let place = balance.stay(local.worker);
+        let accepted = Handed {
+            stream,
+            peer,
+            place,
+        };
+        terms.borrow().serve(&local, accepted);
     }
+}
+
+/// A connection that is there, which does not block. It is registered with the runtime once it is waited
+/// for.
+fn accept_one(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, peer) = acceptfrom_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    // Of a listener for TCP it is never without an address, nor with one of another family.
+    let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
+    let peer = peer
+        .try_into()
+        .map_err(|_| io::ErrorKind::ConnectionAborted)?;
+    Ok((stream.into(), peer))
 }
 
 /// Serves what other workers hand over, until `closed` and to the last that was handed over by then.
@@ -143,7 +152,7 @@ pub async fn take_over(
             }
         };
         match next {
-            Some(handed) => terms.borrow().serve_handed(&local, handed),
+            Some(handed) => terms.borrow().serve(&local, handed),
             None => return,
         }
     }

@@ -13,6 +13,7 @@ mod pipe;
 use std::{
     future::poll_fn,
     io,
+    os::fd::AsFd,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -34,6 +35,11 @@ pub trait Side: AsyncRead + AsyncWrite + Unpin {
     /// The connection, where its bytes are those of the stream: the kernel can pass them on.
     fn plain(&self) -> Option<&TcpStream>;
 
+    /// Whether the runtime does not know of the connection yet: it would have to be registered to be waited for.
+    fn is_unregistered(&self) -> bool {
+        false
+    }
+
     /// Writes, as `poll_write` does, the last bytes there are. Where it can, it ends this side's writing
     /// with the last of them, so that one packet tells both.
     fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -50,18 +56,10 @@ impl Side for TcpStream {
     }
 
     fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
         loop {
             ready!(self.poll_write_ready(cx))?;
-            let send = || Ok(rustix::net::send(&*self, bytes, flags)?);
-            match self.try_io(Interest::WRITABLE, send) {
+            match self.try_io(Interest::WRITABLE, || send_last(&*self, bytes)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(all) if all == bytes.len() => {
-                    // What was sent is held for this, and is not lost if something is unread when the
-                    // connection is closed.
-                    rustix::net::shutdown(&*self, Shutdown::Write)?;
-                    return Poll::Ready(Ok(all));
-                }
                 sent => return Poll::Ready(sent),
             }
         }
@@ -71,6 +69,20 @@ impl Side for TcpStream {
         // Where it cannot be set the connection is gone already.
         let _ = self.set_zero_linger();
     }
+}
+
+/// Sends the last bytes there are of a connection that does not block, and its end if all of them are sent.
+///
+/// # Errors
+/// When the connection is broken, or takes nothing now.
+pub fn send_last(stream: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    let sent = rustix::net::send(&stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?;
+    if sent == bytes.len() {
+        // What was sent is held for this, and is not lost if something is unread when the connection is
+        // closed.
+        rustix::net::shutdown(&stream, Shutdown::Write)?;
+    }
+    Ok(sent)
 }
 
 /// Why a relay ended before both sides had.

@@ -159,7 +159,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             if full {
                 continue;
             }
-            match self.shared.poll_background(cx, self.config.half_close) {
+            match self.poll_background(cx) {
                 Poll::Ready(Background::Progress) => {}
                 Poll::Ready(Background::Gone) => {
                     return Poll::Ready(Err(ConnectionError::ClientGone));

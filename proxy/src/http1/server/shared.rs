@@ -279,6 +279,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> State<I> {
         self.failed || !self.decoder.is_done() || !self.read.bytes.is_empty()
     }
 
+    /// Whether there is nothing to do for the client but to see whether it leaves.
+    pub(super) fn only_watches(&self) -> bool {
+        !self.eof && !self.is_unread() && self.write.is_empty() && !self.write.is_unflushed()
+    }
+
     fn is_own_task(&self, cx: &Context<'_>) -> bool {
         self.task
             .as_ref()

@@ -171,6 +171,7 @@ async fn a_close_delimited_response_that_breaks_off_is_aborted() {
         let ends = Ends {
             abort: |_: &mut DuplexStream| aborted.set(true),
             write_last: |io: &mut DuplexStream, cx, bytes| Pin::new(io).poll_write(cx, bytes),
+            is_unregistered: |_: &DuplexStream| false,
         };
         let ended = serve_with(server, &config, drain.watch(), ends, service).await;
         assert!(matches!(ended, Err(ConnectionError::Response(_))));

@@ -225,6 +225,41 @@ async fn a_client_that_leaves_has_its_service_dropped() {
     }
 }
 
+/// How long it takes until a client that leaves right behind its request is missed, if its connection would
+/// have to be registered to see that.
+async fn missed_after(request: &[u8]) -> Duration {
+    let (mut client, server) = duplex(1 << 16);
+    let (drain, config) = (Drain::new(), ServerConfig::default());
+    let ends = Ends {
+        abort: |_: &mut DuplexStream| {},
+        write_last: |io: &mut DuplexStream, cx, bytes| Pin::new(io).poll_write(cx, bytes),
+        is_unregistered: |_: &DuplexStream| true,
+    };
+    client.write_all(request).await.unwrap();
+    drop(client);
+    let left = Instant::now();
+    let service = |_| pending::<Response<TestBody>>();
+    let ended = serve_with(server, &config, drain.watch(), ends, service).await;
+    assert!(matches!(ended, Err(ConnectionError::ClientGone)));
+    left.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_behind_its_last_request_is_missed_a_moment_later() {
+    assert_eq!(missed_after(LAST).await, Duration::ZERO);
+    let served = async {
+        assert_eq!(missed_after(GET).await, Duration::ZERO);
+        let (one, other) = tokio::join!(missed_after(LAST), missed_after(LAST));
+        let moment = Duration::from_millis(10)..Duration::from_millis(25);
+        assert!(moment.contains(&one) && moment.contains(&other));
+    };
+    tokio::select! {
+        biased;
+        () = crate::http1::keep_ending() => {}
+        () = served => {}
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_leaves_has_its_response_dropped() {
     let (mut client, server) = tcp().await;

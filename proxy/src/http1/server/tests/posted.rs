@@ -172,6 +172,7 @@ async fn only_the_last_before_the_end_is_written_as_the_last() {
                 noting.notes.borrow_mut().push("last");
                 Pin::new(&mut noting.io).poll_write(cx, bytes)
             },
+            is_unregistered: |_: &Noting| false,
         };
         let (drain, config) = (Drain::new(), in_the_clear());
         let service = |_| std::future::ready(Response::new(full("here")));
