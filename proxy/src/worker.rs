@@ -171,7 +171,7 @@ struct Open {
 async fn run(local: Rc<Local>, mut inbox: mpsc::Receiver<Command>) {
     let mut open: HashMap<Name, Open> = HashMap::new();
     tokio::task::spawn_local(http1::keep_delivering());
-    tokio::task::spawn_local(http1::keep_ending());
+    tokio::task::spawn_local(http1::keep_ending_moments());
     let lines = local.clone();
     tokio::task::spawn_local(async move { lines.logs.keep_flushing().await });
     let mut sweep = tokio::time::interval(SWEEP);

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     clock,
     http::{Allowed, Connection, Downstream, Overdue, ResponseBody, exchange, late, refused},
-    http1::{self, ConnectionError, DrainWatch, Ends, HeadLimits, ServerConfig},
+    http1::{self, ConnectionError, DrainWatch, HeadLimits, ServerConfig, Transport},
     relay::Side,
     telemetry::Flood,
 };
@@ -127,12 +127,13 @@ async fn http1<W: Side + 'static>(
         answered.inspect(move |response| response.body().watched_by(&overdue))
     };
     // A response cut short must not look like a whole one.
-    let ends = Ends {
+    let transport = Transport {
         abort: |io: &mut Rewound<W>| io.reset(),
         write_last: Rewound::poll_write_last,
         is_unregistered: Rewound::is_unregistered,
+        plain: Rewound::plain,
     };
-    let serving = http1::serve_with(io, &config, drain, ends, service);
+    let serving = http1::serve_with(io, &config, drain, transport, service);
     let switched = match overdue.clone().end(serving).await {
         Some(served) => served.inspect_err(|error| match error {
             ConnectionError::Refused(error) => refused(&connection, error),

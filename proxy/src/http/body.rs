@@ -25,7 +25,8 @@ use super::screen::screen_trailers;
 use super::tunnel::Tunnel;
 use super::watchdog::{Activity, Expired, Overdue, Watchdog};
 use crate::{
-    http1::{self, Interim},
+    http1::{self, Interim, Piped},
+    relay::pipe::Pipe,
     upstream::{InFlight, Notify, UpstreamBody},
 };
 
@@ -310,16 +311,21 @@ pub struct Forwarded {
 }
 
 impl Forwarded {
+    /// Ready once one of its clocks ran out.
+    fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
+        let expired = ready!(self.watchdog.borrow_mut().poll_expired(cx));
+        if let Some(record) = &mut self.record {
+            record.expired(expired);
+        }
+        Poll::Ready(BodyError::Timeout(expired))
+    }
+
     fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-            let expired = ready!(self.watchdog.borrow_mut().poll_expired(cx));
-            if let Some(record) = &mut self.record {
-                record.expired(expired);
-            }
-            return Poll::Ready(Some(Err(BodyError::Timeout(expired))));
+            return self.poll_expired(cx).map(|error| Some(Err(error)));
         };
         self.activity.touch();
         let trailers = frame.as_ref().and_then(|frame| match frame {
@@ -336,6 +342,24 @@ impl Forwarded {
             }
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Upstream)))
+    }
+
+    fn poll_pipe(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<Result<usize, BodyError>> {
+        let Poll::Ready(moved) = Pin::new(&mut self.body).poll_pipe(cx, pipe) else {
+            return self.poll_expired(cx).map(Err);
+        };
+        self.activity.touch();
+        if let Some(record) = &mut self.record {
+            match &moved {
+                Ok(some) => record.sent(*some),
+                Err(_) => record.cut("upstream_reset"),
+            }
+        }
+        Poll::Ready(moved.map_err(BodyError::Upstream))
     }
 }
 
@@ -479,6 +503,23 @@ impl Body for ResponseBody {
             Self::Tunnel(_) => SizeHint::with_exact(0),
             Self::Forwarded(forwarded) => forwarded.body.size_hint(),
             Self::Policed(policed) => policed.size_hint(),
+        }
+    }
+}
+
+impl Piped for ResponseBody {
+    fn is_piped(&self) -> bool {
+        matches!(self, Self::Forwarded(forwarded) if forwarded.body.is_piped())
+    }
+
+    fn poll_pipe(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<Result<usize, BodyError>> {
+        match self.get_mut() {
+            Self::Forwarded(forwarded) => forwarded.poll_pipe(cx, pipe),
+            _ => Poll::Ready(Ok(0)),
         }
     }
 }

@@ -120,6 +120,16 @@ impl Decoder {
         Ok(decoded)
     }
 
+    /// Takes content that went another way. Only a body of known length can.
+    pub(super) fn pass(&mut self, bytes: u64) {
+        if let Self::Length(left) = self {
+            *left = left.saturating_sub(bytes);
+            if *left == 0 {
+                *self = Self::Done;
+            }
+        }
+    }
+
     /// Takes the end of the connection: whether it ends the body too.
     pub(super) fn end_of_stream(&mut self) -> Result<(), BodyError> {
         match self {
@@ -329,6 +339,15 @@ impl Encoder {
             }
             Self::UntilClose => out.push(bytes),
         }
+        Ok(())
+    }
+
+    /// Counts content that goes another way. Only a body of known length can.
+    pub(super) fn pass(&mut self, bytes: u64) -> Result<(), LengthMismatch> {
+        let Self::Length(left) = self else {
+            return Err(LengthMismatch);
+        };
+        *left = left.checked_sub(bytes).ok_or(LengthMismatch)?;
         Ok(())
     }
 

@@ -109,6 +109,11 @@ impl ReadBuffer {
         self.next = self.next.max(with_slack(bytes));
     }
 
+    /// Counts bytes of the message at hand that were taken off the connection by other ways.
+    pub(crate) const fn pass(&mut self, bytes: usize) {
+        self.total += bytes as u64;
+    }
+
     /// Gives the memory back to the thread's pool; to be called when the connection idles. The message
     /// that comes next is taken to be as large as the one before, if that was of moderate size.
     pub(crate) fn release(&mut self) {

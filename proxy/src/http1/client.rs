@@ -23,6 +23,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 pub use body::ResponseBody;
 
@@ -69,6 +70,15 @@ pub trait Hooks<I> {
     fn idle(self, connection: Connection<I>)
     where
         Self: Sized;
+
+    /// The connection, where its bytes are those of the stream: the kernel can pass them on.
+    #[must_use]
+    fn plain(_: &I) -> Option<&TcpStream>
+    where
+        Self: Sized,
+    {
+        None
+    }
 }
 
 /// Ignores interim responses and closes the connection.

@@ -25,6 +25,7 @@ mod drain;
 pub(crate) mod fuzz;
 mod head;
 mod outbox;
+mod piped;
 mod server;
 mod switched;
 mod unwatched;
@@ -37,11 +38,12 @@ pub use drain::{Drain, DrainWatch};
 pub(crate) use head::is_host;
 pub use head::{HeadError, HeadLimits, MAX_FIELDS};
 pub(crate) use outbox::keep_delivering;
+pub use piped::Piped;
 pub use server::{
-    ConnectionError, Ends, Interim, InterimError, RequestBody, ServerConfig, serve, serve_with,
+    ConnectionError, Interim, InterimError, RequestBody, ServerConfig, Transport, serve, serve_with,
 };
 pub use switched::Switched;
-pub(crate) use unwatched::keep_ending;
+pub(crate) use unwatched::keep_ending_moments;
 
 #[cfg(test)]
 mod tests;

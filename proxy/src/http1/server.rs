@@ -9,6 +9,7 @@
 //! [`ServerConfig::half_close`] to answer such clients all the same.
 
 mod close;
+mod passing;
 mod response;
 mod shared;
 mod switch;
@@ -20,10 +21,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version};
-use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 pub use shared::{Interim, InterimError, RequestBody};
@@ -33,6 +33,7 @@ use super::body::{Decoded, Decoder};
 use super::buffer::recycle_map;
 use super::drain::DrainWatch;
 use super::head::{HeadError, HeadLimits, RequestHead, parse_request};
+use super::piped::Piped;
 use super::unwatched::Moment;
 use crate::clock;
 use shared::{Background, ExchangeStart, Shared};
@@ -159,25 +160,26 @@ where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
     S: Fn(Request<RequestBody>) -> Fut,
     Fut: Future<Output = Response<B>>,
-    B: Body<Data = Bytes>,
+    B: Piped,
     B::Error: Into<BoxError>,
 {
-    let ends = Ends {
+    let transport = Transport {
         abort: |_: &mut I| {},
         write_last: |io: &mut I, cx: &mut Context<'_>, bytes: &[u8]| {
             Pin::new(io).poll_write(cx, bytes)
         },
         is_unregistered: |_: &I| false,
+        plain: |_: &I| None,
     };
-    serve_with(io, config, drain, ends, service).await
+    serve_with(io, config, drain, transport, service).await
 }
 
 /// Writes to a transport, as [`AsyncWrite::poll_write`] does.
 type Write<I> = fn(&mut I, &mut Context<'_>, &[u8]) -> Poll<io::Result<usize>>;
 
-/// How a transport ends.
+/// What is particular to a transport, besides reading and writing.
 #[derive(Debug)]
-pub struct Ends<I, F> {
+pub struct Transport<I, F> {
     /// Called before it is dropped in the middle of a response that only the end of the connection
     /// ends (to HTTP/1.0 clients), be it by an error or because serving is. It should make the
     /// connection end in a reset, such as by a zero `SO_LINGER`: otherwise the client takes what it
@@ -188,9 +190,11 @@ pub struct Ends<I, F> {
     /// Whether it would have to be registered with the runtime to be waited for. If so, the client of a
     /// last request is not watched for a moment: see [`unwatched`](super::unwatched).
     pub is_unregistered: fn(&I) -> bool,
+    /// The connection, where its bytes are those of the stream: the kernel can pass them on.
+    pub plain: fn(&I) -> Option<&TcpStream>,
 }
 
-/// As [`serve`], with a transport that has ends of its own.
+/// As [`serve`], with what is particular to the transport.
 ///
 /// # Errors
 /// As [`serve`].
@@ -198,21 +202,21 @@ pub async fn serve_with<I, S, Fut, B>(
     io: I,
     config: &ServerConfig,
     drain: DrainWatch,
-    ends: Ends<I, impl FnOnce(&mut I)>,
+    transport: Transport<I, impl FnOnce(&mut I)>,
     service: S,
 ) -> Result<Option<(Switched<I>, B)>, ConnectionError>
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
     S: Fn(Request<RequestBody>) -> Fut,
     Fut: Future<Output = Response<B>>,
-    B: Body<Data = Bytes>,
+    B: Piped,
     B::Error: Into<BoxError>,
 {
     let timer = pin!(sleep_until(Instant::now() + config.idle_timeout));
-    let shared = Rc::new(Shared::new(io, ends.write_last));
+    let shared = Rc::new(Shared::new(io, transport.write_last));
     let aborted = Abort {
         shared: shared.clone(),
-        abort: Some(ends.abort),
+        abort: Some(transport.abort),
     };
     let mut server = Server {
         shared,
@@ -221,7 +225,8 @@ where
         timer,
         head: false,
         goes_on: false,
-        is_unregistered: ends.is_unregistered,
+        is_unregistered: transport.is_unregistered,
+        plain: transport.plain,
         moment: Moment::default(),
     };
     let served = server.run(service).await;
@@ -264,8 +269,10 @@ struct Server<'a, I> {
     /// The client takes the connection to go on, and may be sending more while it still reads what
     /// it was answered.
     goes_on: bool,
-    /// See [`Ends::is_unregistered`].
+    /// See [`Transport::is_unregistered`].
     is_unregistered: fn(&I) -> bool,
+    /// See [`Transport::plain`].
+    plain: fn(&I) -> Option<&TcpStream>,
     /// For which the client of the request at hand is not watched, if so.
     moment: Moment,
 }
@@ -295,7 +302,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
     where
         S: Fn(Request<RequestBody>) -> Fut,
         Fut: Future<Output = Response<B>>,
-        B: Body<Data = Bytes>,
+        B: Piped,
         B::Error: Into<BoxError>,
     {
         let mut left = self.config.max_requests;
@@ -388,7 +395,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
     where
         S: Fn(Request<RequestBody>) -> Fut,
         Fut: Future<Output = Response<B>>,
-        B: Body<Data = Bytes>,
+        B: Piped,
         B::Error: Into<BoxError>,
     {
         let asked = Asked {

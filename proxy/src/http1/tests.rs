@@ -18,6 +18,8 @@ use super::client::tests::send;
 use super::outbox::tests::delivering;
 use super::*;
 
+mod passing;
+
 /// A message body as it is framed on the wire.
 #[derive(Debug, Clone)]
 enum Framed {

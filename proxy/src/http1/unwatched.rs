@@ -4,7 +4,7 @@
 //! for before. Most answers are there sooner than that would have paid for itself, so the watching begins
 //! only with those that take long. There is one timer for all the clients of a worker.
 //!
-//! Where nobody ends the moments (see [`keep_ending`]), all are watched at once.
+//! Where nobody ends the moments (see [`keep_ending_moments`]), all are watched at once.
 
 use std::{
     cell::{Cell, RefCell},
@@ -94,7 +94,7 @@ impl Moment {
 
 /// Ends the moments of a worker's clients, from now on, and does not end itself. To be a task of its own on
 /// the worker's thread.
-pub async fn keep_ending() {
+pub async fn keep_ending_moments() {
     /// Leaves nobody waiting.
     struct Ending;
     impl Drop for Ending {
@@ -159,7 +159,7 @@ mod tests {
         };
         tokio::select! {
             biased;
-            () = keep_ending() => {}
+            () = keep_ending_moments() => {}
             () = clients => {}
         }
         assert_eq!(unwatched().await, Duration::ZERO, "nobody does any more");
@@ -170,7 +170,7 @@ mod tests {
         let cx = &mut Context::from_waker(noop_waker_ref());
         let mut moments = vec![Moment::default(); MOST + 1];
         {
-            let mut ending = pin!(keep_ending());
+            let mut ending = pin!(keep_ending_moments());
             assert!(ending.as_mut().poll(cx).is_pending());
             let lasting = moments
                 .iter_mut()

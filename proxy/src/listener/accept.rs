@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::balance::{Balance, Handed};
+use super::balance::{Accepted, Balance};
 use crate::{
     clock,
     connection::{self, Drains},
@@ -53,8 +53,8 @@ impl Terms {
         }
     }
 
-    fn serve(&self, local: &Rc<Local>, accepted: Handed) {
-        let Handed {
+    fn serve(&self, local: &Rc<Local>, accepted: Accepted) {
+        let Accepted {
             stream,
             peer,
             place,
@@ -79,7 +79,7 @@ pub async fn accept(
 ) {
     let serve = |(stream, peer): (TcpStream, SocketAddr)| {
         let place = balance.place(local.worker);
-        let accepted = Handed {
+        let accepted = Accepted {
             stream,
             peer,
             place,
@@ -112,7 +112,7 @@ pub async fn accept(
     while let Ok((stream, peer)) = accept_one(&socket) {
         // Nothing is handed over any more.
         let place = balance.stay(local.worker);
-        let accepted = Handed {
+        let accepted = Accepted {
             stream,
             peer,
             place,
@@ -135,7 +135,7 @@ fn accept_one(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
 
 /// Serves what other workers hand over, until `closed` and to the last that was handed over by then.
 pub async fn take_over(
-    mut handed: Receiver<Handed>,
+    mut handed: Receiver<Accepted>,
     local: Rc<Local>,
     terms: Rc<RefCell<Rc<Terms>>>,
     closed: CancellationToken,

@@ -28,12 +28,12 @@ pub struct Balance(Box<[Seat]>);
 struct Seat {
     /// How many it has, and is handed.
     open: AtomicUsize,
-    handed: Sender<Handed>,
+    handed: Sender<Accepted>,
 }
 
-/// A connection that another worker has accepted.
+/// A connection that was accepted, on its way to the worker that serves it.
 #[derive(Debug)]
-pub struct Handed {
+pub struct Accepted {
     /// The connection.
     pub stream: TcpStream,
     /// The client.
@@ -48,7 +48,7 @@ pub struct Share {
     /// What it has in common with the others.
     pub balance: Arc<Balance>,
     /// What they hand over to it.
-    pub handed: Receiver<Handed>,
+    pub handed: Receiver<Accepted>,
 }
 
 /// A connection's place with a worker, until it is dropped.
@@ -111,7 +111,7 @@ impl Balance {
     ///
     /// # Errors
     /// Gives it back if that worker takes none now.
-    pub fn hand_over(&self, handed: Handed) -> Result<(), Handed> {
+    pub fn hand_over(&self, handed: Accepted) -> Result<(), Accepted> {
         match self.0.get(handed.place.worker) {
             Some(seat) => seat
                 .handed
@@ -183,7 +183,7 @@ mod tests {
         let balance = shares[0].balance.clone();
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let connected = || TcpStream::connect(socket.local_addr().unwrap()).unwrap();
-        let handed = |place| Handed {
+        let handed = |place| Accepted {
             stream: connected(),
             peer: socket.local_addr().unwrap(),
             place,

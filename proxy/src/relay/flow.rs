@@ -207,7 +207,7 @@ impl Flow {
         cx: &mut Context<'_>,
     ) -> Option<Poll<io::Result<usize>>> {
         let mut pipe = Pipe::take().ok()?;
-        let Poll::Ready(filled) = pipe.poll_fill(source, cx) else {
+        let Poll::Ready(filled) = pipe.poll_fill(source, pipe::SIZE, cx) else {
             return Some(Poll::Pending);
         };
         if let Err(error) = &filled

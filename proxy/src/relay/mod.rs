@@ -8,7 +8,7 @@ mod abrupt;
 mod buffers;
 mod clock;
 mod flow;
-mod pipe;
+pub mod pipe;
 
 use std::{
     future::poll_fn,

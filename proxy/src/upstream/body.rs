@@ -13,7 +13,10 @@ use super::{
     http1::Returning,
     http2::{Http2Body, Http2Tunnel},
 };
-use crate::http1::{ResponseBody, Switched};
+use crate::{
+    http1::{Piped, ResponseBody, Switched},
+    relay::pipe::Pipe,
+};
 
 /// Over HTTP/1. Gives its connection back to the pool once read to the end.
 pub(super) type Http1Body<B, N> = ResponseBody<Stream, B, Returning<N>>;
@@ -87,6 +90,28 @@ where
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.size_hint(),
             Self::Tunnel(_) => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl<B, N> Piped for UpstreamBody<B, N>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+    N: Notify,
+{
+    fn is_piped(&self) -> bool {
+        matches!(self, Self::Http1(body) if body.is_piped())
+    }
+
+    fn poll_pipe(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<Result<usize, BoxError>> {
+        match self.get_mut() {
+            Self::Http1(body) => Pin::new(body).poll_pipe(cx, pipe).map_err(BoxError::from),
+            Self::Http2(_) | Self::Tunnel(_) => Poll::Ready(Ok(0)),
         }
     }
 }

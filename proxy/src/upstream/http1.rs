@@ -6,6 +6,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, request::Parts};
 use http_body::Body;
+use tokio::net::TcpStream;
 
 use super::{
     BoxError, Notify, Pool, Stream, To, UpstreamError, body::Http1Body, connect::connect,
@@ -14,6 +15,7 @@ use super::{
 use crate::{
     http1::{ClientConfig, Connection, Hooks, SendError, SendErrorKind},
     proxy_protocol::Addresses,
+    relay::Side as _,
     tls::Speak,
 };
 
@@ -46,6 +48,10 @@ impl<N: Notify> Hooks<Stream> for Returning<N> {
 
     fn idle(self, connection: Connection<Stream>) {
         self.pool.put(self.keep, connection);
+    }
+
+    fn plain(stream: &Stream) -> Option<&TcpStream> {
+        stream.plain()
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Proxy, Server, Upstream, answered, ask, documents, eventually};
+use crate::support::{Proxy, Server, Upstream, answered, ask, documents, eventually, refuses};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -48,13 +48,6 @@ async fn in_flight(proxy: &Proxy) {
         let (_, metrics) = proxy.page("/metrics").await;
         let line = "fleetway_cluster_requests_active{cluster=\"slow\"} 1";
         metrics.contains(line).then_some(())
-    })
-    .await;
-}
-
-async fn refuses(address: SocketAddr) {
-    eventually("the socket is closed", async || {
-        TcpStream::connect(address).await.is_err().then_some(())
     })
     .await;
 }

@@ -14,7 +14,9 @@ use super::{Connection, Hooks};
 use crate::http1::Switched;
 use crate::http1::body::{BodyError, Decoded, Decoder};
 use crate::http1::head::Framing;
+use crate::http1::piped::Piped;
 use crate::http1::server::BoxError;
+use crate::relay::pipe::{self, Pipe};
 
 /// The body of a response. Polling it also sends what is left of the request.
 ///
@@ -34,6 +36,8 @@ struct Active<I, B, H> {
     hooks: H,
     decoder: Decoder,
     keep_alive: bool,
+    /// The kernel cannot pass it on.
+    unpiped: bool,
 }
 
 /// Nothing in it is pinned: the request's body is `Unpin` wherever it is polled.
@@ -71,6 +75,7 @@ where
             hooks,
             decoder,
             keep_alive,
+            unpiped: false,
         };
         let mut body = Self {
             active: None,
@@ -93,8 +98,19 @@ where
                 hooks,
                 decoder: Decoder::Done,
                 keep_alive: false,
+                unpiped: true,
             }),
             remaining: Some(0),
+        }
+    }
+
+    /// So many bytes of it were taken. Lets the connection go with the last.
+    fn took(&mut self, bytes: usize) {
+        if let Some(remaining) = &mut self.remaining {
+            *remaining = remaining.saturating_sub(bytes as u64);
+        }
+        if let Some(active) = self.active.take_if(|active| active.decoder.is_done()) {
+            active.release();
         }
     }
 
@@ -138,6 +154,42 @@ where
         }
     }
 
+    /// Whether nothing that was read stands before what comes, and nothing is left to be sent.
+    fn is_piped(&self) -> bool {
+        let wire = self.connection.wire.borrow();
+        matches!(self.decoder, Decoder::Length(_))
+            && !self.unpiped
+            && wire.read.bytes.is_empty()
+            && self.upload.is_done()
+            && H::plain(&wire.io).is_some()
+    }
+
+    /// See [`Piped::poll_pipe`].
+    fn poll_pipe(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<Result<usize, BodyError>> {
+        let wire = &mut *self.connection.wire.borrow_mut();
+        let (Decoder::Length(left), Some(plain)) = (&self.decoder, H::plain(&wire.io)) else {
+            return Poll::Ready(Ok(0));
+        };
+        let most = usize::try_from(*left).unwrap_or(pipe::SIZE).min(pipe::SIZE);
+        match ready!(pipe.poll_fill(plain, most, cx)) {
+            Ok(0) => Poll::Ready(Err(BodyError::Incomplete)),
+            Ok(some) => {
+                wire.read.pass(some);
+                self.decoder.pass(some as u64);
+                Poll::Ready(Ok(some))
+            }
+            Err(error) if pipe::is_unsupported(&error) => {
+                self.unpiped = true;
+                Poll::Ready(Ok(0))
+            }
+            Err(error) => Poll::Ready(Err(error.into())),
+        }
+    }
+
     /// Hands the connection back if it can be used again, and closes it otherwise.
     fn release(self) {
         if self.keep_alive
@@ -175,20 +227,19 @@ where
                 return Poll::Ready(Some(Err(error)));
             }
         };
-        if active.decoder.is_done()
-            && let Some(active) = self.active.take()
-        {
-            active.release();
-        }
         Poll::Ready(match decoded {
             Decoded::Data(bytes) => {
-                if let Some(remaining) = &mut self.remaining {
-                    *remaining = remaining.saturating_sub(bytes.len() as u64);
-                }
+                self.took(bytes.len());
                 Some(Ok(Frame::data(bytes)))
             }
-            Decoded::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),
-            Decoded::End | Decoded::More => None,
+            Decoded::Trailers(trailers) => {
+                self.took(0);
+                Some(Ok(Frame::trailers(trailers)))
+            }
+            Decoded::End | Decoded::More => {
+                self.took(0);
+                None
+            }
         })
     }
 
@@ -202,5 +253,33 @@ where
             (Some(_), Some(remaining)) => SizeHint::with_exact(remaining),
             (Some(_), None) => SizeHint::default(),
         }
+    }
+}
+
+impl<I, B, H> Piped for ResponseBody<I, B, H>
+where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+    H: Hooks<I>,
+{
+    fn is_piped(&self) -> bool {
+        self.active.as_ref().is_some_and(Active::is_piped)
+    }
+
+    fn poll_pipe(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<Result<usize, BodyError>> {
+        let Some(active) = &mut self.active else {
+            return Poll::Ready(Ok(0));
+        };
+        let moved = ready!(active.poll_pipe(cx, pipe));
+        match &moved {
+            Ok(some) => self.took(*some),
+            Err(_) => self.active = None,
+        }
+        Poll::Ready(moved)
     }
 }

@@ -11,6 +11,7 @@ use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use super::passing::Passing;
 use super::shared::Background;
 use super::{Asked, BoxError, ConnectionError, Server, poll_deadline};
 use crate::http1::body::Encoder;
@@ -19,6 +20,7 @@ use crate::http1::head::{
     asks_to_close, connection_tokens, declared_length, put_bodyless_length, put_chunked,
     put_fields, put_length, put_status_line,
 };
+use crate::http1::piped::Piped;
 
 /// With this much waiting to be written no more is taken from the body.
 const HIGH_WATER: usize = 64 * 1024;
@@ -87,7 +89,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         last: bool,
     ) -> Result<(), ConnectionError>
     where
-        B: Body<Data = Bytes>,
+        B: Piped,
         B::Error: Into<BoxError>,
     {
         self.shared.state.borrow_mut().close_delimited = encoder == Encoder::UntilClose;
@@ -97,6 +99,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             last: last && !self.goes_on,
             stalled: None,
             upload: None,
+            passing: Passing::default(),
         };
         poll_fn(|cx| {
             self.shared.set_task(cx);
@@ -115,12 +118,16 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         progress: &mut Progress,
     ) -> Poll<Result<(), ConnectionError>>
     where
-        B: Body<Data = Bytes>,
+        B: Piped,
         B::Error: Into<BoxError>,
     {
         loop {
-            let mut full = false;
+            let (mut full, mut passes) = (false, false);
             while !progress.ended && !full {
+                passes = self.passes(body.as_ref(), encoder, &progress.passing);
+                if passes {
+                    break;
+                }
                 if body.is_end_stream() {
                     self.put_end(encoder, None)?;
                     progress.ended = true;
@@ -149,7 +156,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
                 (false, _) => self.shared.poll_flush(cx),
             };
             match flushed {
-                Poll::Ready(Ok(())) => progress.stalled = None,
+                Poll::Ready(Ok(())) if progress.passing.held() == 0 => progress.stalled = None,
+                Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(ConnectionError::ClientGone)),
                 Poll::Pending => return self.poll_write_timeout(cx, progress),
             }
@@ -158,6 +166,19 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             }
             if full {
                 continue;
+            }
+            if passes {
+                match self.poll_pass(cx, body.as_mut(), encoder, &mut progress.passing) {
+                    Poll::Ready(passed) => {
+                        passed?;
+                        progress.stalled = None;
+                        continue;
+                    }
+                    Poll::Pending if progress.passing.held() > 0 => {
+                        return self.poll_write_timeout(cx, progress);
+                    }
+                    Poll::Pending => {}
+                }
             }
             match self.poll_background(cx) {
                 Poll::Ready(Background::Progress) => {}
@@ -215,7 +236,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         cx: &mut Context<'_>,
         progress: &mut Progress,
     ) -> Poll<Result<(), ConnectionError>> {
-        let queued = self.shared.state.borrow().write.len();
+        let queued = self.shared.state.borrow().write.len() + progress.passing.held();
         let deadline = match progress.stalled {
             Some((deadline, known)) if known == queued => deadline,
             _ => {
@@ -241,6 +262,8 @@ struct Progress {
     stalled: Option<(Instant, usize)>,
     /// The same for the request body that is still read: the deadline, and what had been read.
     upload: Option<(Instant, u64)>,
+    /// What goes past the buffers.
+    passing: Passing,
 }
 
 /// How a response's body is framed (RFC 9112 section 6.1 and 6.2).

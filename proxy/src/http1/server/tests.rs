@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 
+use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Full, StreamBody, combinators::BoxBody};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -79,7 +80,7 @@ where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
     S: Fn(Request<RequestBody>) -> Fut,
     Fut: Future<Output = Response<B>>,
-    B: Body<Data = Bytes>,
+    B: Piped,
     B::Error: Into<BoxError>,
 {
     delivering(super::serve(io, config, drain, service)).await
@@ -94,7 +95,7 @@ async fn talk<S, Fut, B>(
 where
     S: Fn(Request<RequestBody>) -> Fut,
     Fut: Future<Output = Response<B>>,
-    B: Body<Data = Bytes>,
+    B: Piped,
     B::Error: Into<BoxError>,
 {
     let (mut client, server) = duplex(1 << 20);

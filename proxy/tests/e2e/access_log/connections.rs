@@ -7,7 +7,7 @@ use tokio::{
 };
 
 use super::{Logged, steady};
-use crate::support::{Authority, Peer, Upstream, documents, run_python};
+use crate::support::{Authority, Peer, Upstream, documents, refuses, run_python};
 
 /// Sends `bytes` and the end; what comes back.
 async fn conversation(at: std::net::SocketAddr, bytes: &[u8]) -> Vec<u8> {
@@ -45,7 +45,9 @@ async fn a_connection_that_is_passed_on_has_a_line() {
             "bytes_received": 5, "bytes_sent": 10,
         })
     );
+    let address = upstream.address;
     drop(upstream);
+    refuses(address).await;
     assert_eq!(conversation(web, b"hello").await, b"");
     let line = logged.lines(2).await.remove(1);
     assert_eq!(

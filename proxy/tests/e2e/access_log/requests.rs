@@ -131,11 +131,11 @@ async fn a_request_that_cannot_be_read_has_a_line_too() {
     assert!(lines.iter().all(|line| line.get("method").is_none()));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_cut_says_by_whom_and_how_much_was_sent() {
-    // Nine bytes are promised, four come.
-    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nfour";
-    let (broken, silent) = tokio::join!(Upstream::raw(head), Upstream::stalling(head));
+/// What of an answer comes, of how many bytes that are promised: once so many that the kernel passes them on.
+async fn cut(came: usize, promised: usize) {
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {promised}\r\n\r\n");
+    let answer = [answer.into_bytes(), vec![b'x'; came]].concat().leak();
+    let (broken, silent) = tokio::join!(Upstream::raw(answer), Upstream::stalling(answer));
     let mut slow = documents::forward("slow", "/slow", "silent");
     slow["forward"]["idle_timeout"] = "200ms".into();
     let all = [
@@ -154,16 +154,17 @@ async fn what_was_cut_says_by_whom_and_how_much_was_sent() {
         let mut got = Vec::new();
         // An end or a reset.
         let _ = client.read_to_end(&mut got).await;
+        assert!(got.len() < 1000 + came);
     }
     let mut client = TcpStream::connect(web).await.expect("a connection");
     client
         .write_all(b"GET /left HTTP/1.1\r\nhost: a\r\n\r\n")
         .await
         .expect("sent");
-    let mut got = Vec::new();
-    while !got.ends_with(b"four") {
-        got.push(client.read_u8().await.expect("an answer"));
-    }
+    while client.read_u8().await.expect("an answer") != b'x' {}
+    let mut rest = vec![0; came - 1];
+    client.read_exact(&mut rest).await.expect("the rest");
+    assert!(rest.iter().all(|byte| *byte == b'x'));
     drop(client);
     let lines = logged.lines(3).await;
     for (line, cause) in lines
@@ -173,7 +174,7 @@ async fn what_was_cut_says_by_whom_and_how_much_was_sent() {
         assert_eq!(line["cause"], cause, "{line}");
         assert_eq!(
             (&line["status"], &line["bytes_sent"]),
-            (&json!(200), &json!(4)),
+            (&json!(200), &json!(came)),
             "{line}"
         );
     }
@@ -182,6 +183,12 @@ async fn what_was_cut_says_by_whom_and_how_much_was_sent() {
         "{}",
         lines[1]
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_cut_says_by_whom_and_how_much_was_sent() {
+    cut(4, 9).await;
+    cut(1_000_000, 2_000_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ mod programs;
 mod rest;
 mod upstream;
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 pub use certificates::{Authority, Issued, write_private};
 pub use client::{answered, ask, exchange};
@@ -37,4 +37,13 @@ pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Optio
     waited
         .await
         .unwrap_or_else(|_| panic!("waited in vain: {what}"))
+}
+
+/// Waits until nobody listens at `address`.
+pub async fn refuses(address: SocketAddr) {
+    eventually("the socket is closed", async || {
+        let connected = tokio::net::TcpStream::connect(address).await;
+        connected.is_err().then_some(())
+    })
+    .await;
 }

@@ -421,13 +421,13 @@ impl Proxy {
 
     /// A page of its admin server: status and text.
     pub async fn page(&self, path: &str) -> (u16, String) {
-        let answer = reqwest::get(format!("http://{}{path}", self.admin))
-            .await
-            .expect("a page");
-        (
-            answer.status().as_u16(),
-            answer.text().await.expect("a text"),
-        )
+        self.try_page(path).await.expect("a page")
+    }
+
+    /// The same where a process that shares the admin socket may end before it has answered.
+    pub async fn try_page(&self, path: &str) -> reqwest::Result<(u16, String)> {
+        let answer = reqwest::get(format!("http://{}{path}", self.admin)).await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
     }
 
     /// The revision it serves.

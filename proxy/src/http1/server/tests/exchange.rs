@@ -168,12 +168,13 @@ async fn a_close_delimited_response_that_breaks_off_is_aborted() {
         let (drain, aborted, config) = (Drain::new(), Cell::new(false), ServerConfig::default());
         client.write_all(input.as_bytes()).await.unwrap();
         let service = async |_| Response::new(frames(vec![data("abc"), Err("broken")]));
-        let ends = Ends {
+        let transport = Transport {
             abort: |_: &mut DuplexStream| aborted.set(true),
             write_last: |io: &mut DuplexStream, cx, bytes| Pin::new(io).poll_write(cx, bytes),
             is_unregistered: |_: &DuplexStream| false,
+            plain: |_: &DuplexStream| None,
         };
-        let ended = serve_with(server, &config, drain.watch(), ends, service).await;
+        let ended = serve_with(server, &config, drain.watch(), transport, service).await;
         assert!(matches!(ended, Err(ConnectionError::Response(_))));
         assert_eq!(aborted.get(), aborts);
     }

@@ -230,16 +230,17 @@ async fn a_client_that_leaves_has_its_service_dropped() {
 async fn missed_after(request: &[u8]) -> Duration {
     let (mut client, server) = duplex(1 << 16);
     let (drain, config) = (Drain::new(), ServerConfig::default());
-    let ends = Ends {
+    let transport = Transport {
         abort: |_: &mut DuplexStream| {},
         write_last: |io: &mut DuplexStream, cx, bytes| Pin::new(io).poll_write(cx, bytes),
         is_unregistered: |_: &DuplexStream| true,
+        plain: |_: &DuplexStream| None,
     };
     client.write_all(request).await.unwrap();
     drop(client);
     let left = Instant::now();
     let service = |_| pending::<Response<TestBody>>();
-    let ended = serve_with(server, &config, drain.watch(), ends, service).await;
+    let ended = serve_with(server, &config, drain.watch(), transport, service).await;
     assert!(matches!(ended, Err(ConnectionError::ClientGone)));
     left.elapsed()
 }
@@ -255,7 +256,7 @@ async fn a_client_that_leaves_behind_its_last_request_is_missed_a_moment_later()
     };
     tokio::select! {
         biased;
-        () = crate::http1::keep_ending() => {}
+        () = crate::http1::keep_ending_moments() => {}
         () = served => {}
     }
 }

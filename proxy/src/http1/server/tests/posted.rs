@@ -166,17 +166,18 @@ async fn only_the_last_before_the_end_is_written_as_the_last() {
             io,
             notes: Rc::clone(&notes),
         };
-        let ends = Ends {
+        let transport = Transport {
             abort: |_: &mut Noting| {},
             write_last: |noting: &mut Noting, cx, bytes| {
                 noting.notes.borrow_mut().push("last");
                 Pin::new(&mut noting.io).poll_write(cx, bytes)
             },
             is_unregistered: |_: &Noting| false,
+            plain: |_: &Noting| None,
         };
         let (drain, config) = (Drain::new(), in_the_clear());
         let service = |_| std::future::ready(Response::new(full("here")));
-        let served = serve_with(noting, &config, drain.watch(), ends, service);
+        let served = serve_with(noting, &config, drain.watch(), transport, service);
         delivering(served).await.unwrap();
         assert_eq!(*notes.borrow(), expected, "{}", input.escape_ascii());
         let mut answers = String::new();
