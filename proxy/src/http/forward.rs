@@ -166,17 +166,24 @@ fn prepare(
     authority: Option<&HeaderValue>,
 ) -> Result<(), Failure> {
     let received = std::mem::replace(&mut parts.version, Version::HTTP_11);
-    let host = match parts.uri.authority() {
-        Some(authority) => Some(
-            HeaderValue::from_str(authority.as_str())
-                .map_err(|_| Failure::BadRequest("the Host is not a host name"))?,
-        ),
-        None => parts.headers.get(header::HOST).cloned(),
+    let given = parts.headers.get(header::HOST);
+    let (host, is_field) = match parts.uri.authority() {
+        Some(authority) => {
+            let host = HeaderValue::from_str(authority.as_str())
+                .map_err(|_| Failure::BadRequest("the Host is not a host name"))?;
+            (Some(host), false)
+        }
+        None => (given.cloned(), given.is_some()),
     };
     rewrite_target(parts, bound, rule)?;
     let fields = &mut parts.headers;
-    let trailers = headers::takes_trailers(fields);
-    let asked = headers::remove_hop_by_hop(fields);
+    let (trailers, asked) = match headers::has_hop_by_hop(fields) {
+        true => (
+            headers::takes_trailers(fields),
+            headers::remove_hop_by_hop(fields),
+        ),
+        false => (false, None),
+    };
     if trailers {
         fields.insert(header::TE, HeaderValue::from_static("trailers"));
         // RFC 9110 section 10.1.4: it is of this connection alone, too.
@@ -198,14 +205,17 @@ fn prepare(
         https: connection.is_https(),
         trusted_hops: view.listener.protocol.trusted_hops(),
     };
-    headers::add_forwarded(fields, client, host.as_ref());
+    let other = match authority.or(rule.host()) {
+        Some(other) => Some(other.clone()),
+        None if is_field => None,
+        None => Some(host.clone().unwrap_or_else(|| HeaderValue::from_static(""))),
+    };
+    headers::add_forwarded(fields, client, host);
     let certificate = connection.tls.as_ref().and_then(|tls| tls.client.as_ref());
     headers::set_client_cert(fields, certificate.map(|client| &client.forwarded));
-    let host = authority.or(rule.host()).cloned().or(host);
-    fields.insert(
-        header::HOST,
-        host.unwrap_or_else(|| HeaderValue::from_static("")),
-    );
+    if let Some(other) = other {
+        fields.insert(header::HOST, other);
+    }
     // Last, so that nothing a client sends has a say in it.
     Rules::of_request(view, bound.route()).apply(fields);
     Ok(())

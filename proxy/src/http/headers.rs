@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, header::Entry};
 use uuid::fmt::Hyphenated;
 
 use crate::address::put_ip;
@@ -25,8 +25,7 @@ type Names = smallvec::SmallVec<[HeaderName; 4]>;
 /// whether it names them or not (RFC 9110 section 7.6.1). `TE: trailers` is the caller's to put
 /// back, and so is `Upgrade`, which is returned if `Connection` names it.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
-    // One look at each is less than a look for each.
-    if !headers.keys().any(is_hop_by_hop) {
+    if !has_hop_by_hop(headers) {
         return None;
     }
     let mut upgrade = None;
@@ -57,6 +56,20 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
         headers.remove(name);
     }
     upgrade
+}
+
+/// Whether there is a field that [`remove_hop_by_hop`] removes.
+pub fn has_hop_by_hop(headers: &HeaderMap) -> bool {
+    // One look at each is less than a look for each.
+    headers.keys().any(is_hop_by_hop)
+}
+
+/// Removes a field that most messages do not have.
+fn remove_rare(headers: &mut HeaderMap, name: &HeaderName) {
+    // To look at each name there is takes less than to look the one up.
+    if headers.keys().any(|known| known == name) {
+        headers.remove(name);
+    }
 }
 
 /// The field that an option of `Connection` names, if it can name one. The options that most say
@@ -139,7 +152,7 @@ pub struct Client<'c> {
 /// Tells the upstream who asked. Of `X-Forwarded-For` what trusted proxies wrote is kept, and the
 /// peer added; `-Proto` and `-Host` are set unless a trusted proxy did. What anyone else claims is
 /// taken out.
-pub fn add_forwarded(headers: &mut HeaderMap, client: Client<'_>, authority: Option<&HeaderValue>) {
+pub fn add_forwarded(headers: &mut HeaderMap, client: Client<'_>, authority: Option<HeaderValue>) {
     let hops = client.trusted_hops;
     let mut list = Vec::new();
     if hops > 0 {
@@ -159,7 +172,7 @@ pub fn add_forwarded(headers: &mut HeaderMap, client: Client<'_>, authority: Opt
         headers.insert(X_FORWARDED_FOR, value);
     }
     if hops == 0 {
-        headers.remove(header::FORWARDED);
+        remove_rare(headers, &header::FORWARDED);
     }
     if hops == 0 || !headers.contains_key(X_FORWARDED_PROTO) {
         let proto = if client.https { "https" } else { "http" };
@@ -167,7 +180,7 @@ pub fn add_forwarded(headers: &mut HeaderMap, client: Client<'_>, authority: Opt
     }
     if hops == 0 || !headers.contains_key(X_FORWARDED_HOST) {
         match authority {
-            Some(authority) => headers.insert(X_FORWARDED_HOST, authority.clone()),
+            Some(authority) => headers.insert(X_FORWARDED_HOST, authority),
             None => headers.remove(X_FORWARDED_HOST),
         };
     }
@@ -206,7 +219,7 @@ pub fn is_https(headers: &HeaderMap, here: bool, trusted_hops: usize) -> bool {
 pub fn set_client_cert(headers: &mut HeaderMap, value: Option<&HeaderValue>) {
     match value {
         Some(value) => drop(headers.insert(X_FORWARDED_CLIENT_CERT, value.clone())),
-        None => drop(headers.remove(X_FORWARDED_CLIENT_CERT)),
+        None => remove_rare(headers, &X_FORWARDED_CLIENT_CERT),
     }
 }
 
@@ -214,21 +227,23 @@ pub fn set_client_cert(headers: &mut HeaderMap, value: Option<&HeaderValue>) {
 /// `random`. There is one afterwards.
 pub fn request_id(headers: &mut HeaderMap, random: impl FnOnce() -> u128) -> HeaderValue {
     const LONGEST: usize = 128;
-    let mut given = headers.get_all(X_REQUEST_ID).iter();
-    if let Some(first) = given.next()
-        && (1..=LONGEST).contains(&first.len())
-        && first.as_bytes().iter().all(u8::is_ascii_graphic)
-    {
-        let first = first.clone();
-        if given.next().is_some() {
-            headers.insert(X_REQUEST_ID, first.clone());
+    let made = || {
+        HeaderValue::from_bytes(uuid(random(), &mut [0; Hyphenated::LENGTH]))
+            .unwrap_or_else(|_| HeaderValue::from_static("0"))
+    };
+    match headers.entry(X_REQUEST_ID) {
+        Entry::Vacant(none) => none.insert(made()).clone(),
+        Entry::Occupied(mut given) => {
+            let first = given.get();
+            let usable = (1..=LONGEST).contains(&first.len())
+                && first.as_bytes().iter().all(u8::is_ascii_graphic);
+            let id = if usable { first.clone() } else { made() };
+            if !usable || given.iter().nth(1).is_some() {
+                given.insert(id.clone());
+            }
+            id
         }
-        return first;
     }
-    let id = HeaderValue::from_bytes(uuid(random(), &mut [0; Hyphenated::LENGTH]))
-        .unwrap_or_else(|_| HeaderValue::from_static("0"));
-    headers.insert(X_REQUEST_ID, id.clone());
-    id
 }
 
 /// Random bits as a UUID of version 4 (RFC 9562 section 5.4).
@@ -312,13 +327,13 @@ mod tests {
             trusted_hops,
         };
         let mut trusting = headers.clone();
-        add_forwarded(&mut headers, client(0), Some(&host));
+        add_forwarded(&mut headers, client(0), Some(host.clone()));
         assert_eq!(headers[X_FORWARDED_FOR], "127.0.0.1");
         assert_eq!(headers[X_FORWARDED_PROTO], "http");
         assert_eq!(headers[X_FORWARDED_HOST], "good");
         assert!(!headers.contains_key(header::FORWARDED));
 
-        add_forwarded(&mut trusting, client(1), Some(&host));
+        add_forwarded(&mut trusting, client(1), Some(host));
         assert_eq!(trusting[X_FORWARDED_FOR], "10.0.0.2, 127.0.0.1");
         assert_eq!(trusting[X_FORWARDED_PROTO], "https");
         assert_eq!(trusting[X_FORWARDED_HOST], "evil");

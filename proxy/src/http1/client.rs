@@ -29,8 +29,8 @@ pub use body::ResponseBody;
 
 use super::buffer::{ReadBuffer, WriteBuffer, recycle_map};
 use super::head::{
-    HeadError, HeadLimits, ResponseHead, ResponseRules, asks_to_close, connection_tokens,
-    parse_response, put_chunked, put_fields, put_length, put_request_line,
+    HeadError, HeadLimits, ResponseHead, ResponseRules, connection_tokens, parse_response,
+    put_chunked, put_fields, put_length, put_request_line,
 };
 use super::outbox;
 use super::server::BoxError;
@@ -270,13 +270,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Connection<I> {
                 body: Some(body),
             });
         }
-        let (encoder, hold) = {
+        let (told, hold) = {
             let wire = &mut *self.wire.borrow_mut();
-            let encoder = put_head(wire.write.flat(), parts, &body);
-            let hold = expects_continue(&parts.headers) && encoder != Encoder::None;
-            (encoder, hold.then_some(wire.config.continue_timeout))
+            let told = put_head(wire.write.flat(), parts, &body);
+            let hold = told.expects_continue && told.encoder != Encoder::None;
+            (told, hold.then_some(wire.config.continue_timeout))
         };
-        let mut upload = Upload::new(body, encoder, hold);
+        let mut upload = Upload::new(body, told.encoder, hold);
         let mut wait = Wait {
             rules: ResponseRules::of(&parts.method),
             answered: false,
@@ -314,7 +314,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Connection<I> {
         });
         match head {
             Ok(mut head) => {
-                head.keep_alive &= !asks_to_close(&parts.headers);
+                head.keep_alive &= !told.closes;
                 recycle_map(std::mem::take(&mut parts.headers));
                 Ok(self.respond(head, upload, hooks))
             }
@@ -486,23 +486,34 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
     }
 }
 
-/// Appends a request's head; returns how its body is framed (RFC 9112 section 6.3).
-fn put_head<B: Body>(out: &mut Vec<u8>, parts: &Parts, body: &B) -> Encoder {
+/// What the head of a request tells the upstream.
+struct Told {
+    /// How the body is framed (RFC 9112 section 6.3).
+    encoder: Encoder,
+    /// That the body waits for a 100.
+    expects_continue: bool,
+    /// That the connection is not to be kept.
+    closes: bool,
+}
+
+/// Appends a request's head.
+fn put_head<B: Body>(out: &mut Vec<u8>, parts: &Parts, body: &B) -> Told {
     let exact = if body.is_end_stream() {
         Some(0)
     } else {
         body.size_hint().exact()
     };
-    let declared = super::head::declared_length(&parts.headers);
+    put_request_line(out, &parts.method, &parts.uri, &parts.headers);
+    let present = put_fields(out, &parts.headers, true);
+    let declared = present.declared_length(&parts.headers);
     let encoder = match exact {
         Some(0) => Encoder::None,
         Some(length) => Encoder::Length(length),
         None => declared.map_or(Encoder::Chunked, Encoder::Length),
     };
-    put_request_line(out, &parts.method, &parts.uri, &parts.headers);
-    put_fields(out, &parts.headers, true);
-    let own = asks_to_close(&parts.headers).then_some("close");
-    connection_tokens(out, &parts.headers, own);
+    let closes = present.asks_to_close(&parts.headers);
+    let own = closes.then_some("close");
+    connection_tokens(out, &parts.headers, present, own);
     match encoder {
         Encoder::Length(length) => put_length(out, length),
         Encoder::Chunked => put_chunked(out),
@@ -515,13 +526,11 @@ fn put_head<B: Body>(out: &mut Vec<u8>, parts: &Parts, body: &B) -> Encoder {
         }
     }
     out.extend_from_slice(b"\r\n");
-    encoder
-}
-
-fn expects_continue(headers: &HeaderMap) -> bool {
-    headers
-        .get(http::header::EXPECT)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    Told {
+        encoder,
+        expects_continue: present.expects_continue(&parts.headers),
+        closes,
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! two parsers that disagree about where a message ends are what request smuggling is made of.
 
 mod encode;
+mod names;
 mod request;
 mod response;
 
@@ -15,8 +16,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use smallvec::SmallVec;
 
 pub(super) use encode::{
-    asks_to_close, connection_tokens, declared_length, put_bodyless_length, put_chunked,
-    put_fields, put_hex, put_interim, put_length, put_request_line, put_status_line, put_trailers,
+    connection_tokens, declared_length, put_bodyless_length, put_chunked, put_fields, put_hex,
+    put_interim, put_length, put_request_line, put_status_line, put_trailers,
 };
 pub(crate) use request::is_host;
 pub(super) use request::{RequestHead, parse_request};
@@ -170,6 +171,8 @@ struct FieldScan {
     rewrite_length: bool,
     codings: Codings,
     hosts: u8,
+    /// One of them is none.
+    bad_host: bool,
     close: bool,
     keep_alive: bool,
     expect_continue: bool,
@@ -205,13 +208,15 @@ impl FieldScan {
     ) -> Result<(), HeadError> {
         for field in fields {
             let name = head.get(field.name.0..field.name.1).unwrap_or_default();
-            let name = HeaderName::from_bytes(name)
-                .map_err(|_| HeadError::Malformed("invalid field name"))?;
+            let name = names::read(name).ok_or(HeadError::Malformed("invalid field name"))?;
             let value = HeaderValue::from_maybe_shared(head.slice(field.value.0..field.value.1))
                 .map_err(|_| HeadError::Malformed("invalid field value"))?;
             // The framing fields are told apart by their lengths first.
             match field.name.1 - field.name.0 {
-                4 if name == HOST => self.hosts = self.hosts.saturating_add(1),
+                4 if name == HOST => {
+                    self.hosts = self.hosts.saturating_add(1);
+                    self.bad_host |= !is_host(value.as_bytes());
+                }
                 6 if name == http::header::EXPECT => {
                     self.expect_continue |= value.as_bytes().eq_ignore_ascii_case(b"100-continue");
                 }

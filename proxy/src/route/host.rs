@@ -12,7 +12,7 @@ pub fn split_port(authority: &str) -> (&str, Option<&str>) {
         authority.rfind("]:").map(|bracket| bracket + 1)
     } else {
         // An IPv6 address without brackets has colons, and no port.
-        authority.find(':')
+        authority.bytes().position(|byte| byte == b':')
     };
     let parts = colon
         .and_then(|colon| authority.split_at_checked(colon))

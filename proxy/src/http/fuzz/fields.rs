@@ -98,7 +98,7 @@ fn forwarded(fields: &HeaderMap, trusted_hops: usize, https: bool) {
     };
     let authority = HeaderValue::from_static("a.example");
     let mut told = fields.clone();
-    headers::add_forwarded(&mut told, client, Some(&authority));
+    headers::add_forwarded(&mut told, client, Some(authority));
     let before = listed(fields, "x-forwarded-for");
     let after = listed(&told, "x-forwarded-for");
     let (last, trusted) = after.split_last().expect("the peer");

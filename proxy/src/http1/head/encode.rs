@@ -1,7 +1,7 @@
 //! Writes heads and trailers.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, DATE, HOST, HeaderName, TRAILER, TRANSFER_ENCODING,
+    CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HOST, HeaderName, TRAILER, TRANSFER_ENCODING,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
@@ -47,26 +47,71 @@ pub(in crate::http1) fn put_request_line(
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends all fields but those the codec writes itself, and tells whether `date` was among them.
-/// `host` is left out of a request, whose request line brought it.
-pub(in crate::http1) fn put_fields(out: &mut Vec<u8>, headers: &HeaderMap, request: bool) -> bool {
-    let mut dated = false;
+/// Which of the fields that the codec has a say in a head has: what is known to be absent is not
+/// looked for again.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::http1) struct Present {
+    pub(in crate::http1) connection: bool,
+    pub(in crate::http1) content_length: bool,
+    pub(in crate::http1) date: bool,
+    pub(in crate::http1) expect: bool,
+}
+
+impl Present {
+    /// Whether `headers`, of which this tells, ask for the connection to be closed.
+    pub(in crate::http1) fn asks_to_close(self, headers: &HeaderMap) -> bool {
+        self.connection
+            && members(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(b"close"))
+    }
+
+    /// Whether they ask for a 100 before the body (RFC 9110 section 10.1.1).
+    pub(in crate::http1) fn expects_continue(self, headers: &HeaderMap) -> bool {
+        self.expect
+            && headers
+                .get(EXPECT)
+                .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    }
+
+    /// Their one valid `content-length`.
+    pub(in crate::http1) fn declared_length(self, headers: &HeaderMap) -> Option<u64> {
+        self.content_length
+            .then(|| declared_length(headers))
+            .flatten()
+    }
+}
+
+/// Appends all fields but those the codec writes itself, and tells which it has seen. `host` is
+/// left out of a request, whose request line brought it.
+pub(in crate::http1) fn put_fields(
+    out: &mut Vec<u8>,
+    headers: &HeaderMap,
+    request: bool,
+) -> Present {
+    let mut present = Present::default();
     for (name, value) in headers {
-        match name.as_str().len() {
-            4 if *name == DATE => dated = true,
+        let text = name.as_str();
+        match text.len() {
+            4 if *name == DATE => present.date = true,
             4 if request && *name == HOST => continue,
-            10 if *name == CONNECTION => continue,
-            14 if *name == CONTENT_LENGTH => continue,
+            6 if *name == EXPECT => present.expect = true,
+            10 if *name == CONNECTION => {
+                present.connection = true;
+                continue;
+            }
+            14 if *name == CONTENT_LENGTH => {
+                present.content_length = true;
+                continue;
+            }
             17 if *name == TRANSFER_ENCODING => continue,
             _ => {}
         }
-        put_field(out, name, value);
+        put_field(out, text, value);
     }
-    dated
+    present
 }
 
-fn put_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
-    let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+fn put_field(out: &mut Vec<u8>, name: &str, value: &HeaderValue) {
+    let (name, value) = (name.as_bytes(), value.as_bytes());
     out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
@@ -108,13 +153,17 @@ pub(in crate::http1) fn declared_length(headers: &HeaderMap) -> Option<u64> {
         .and_then(|value| parse_length(value.as_bytes()))
 }
 
-/// Appends a `connection` field with `own` (if any) and the options in `headers`, except `close`
-/// and `keep-alive`, which the codec decides.
+/// Appends a `connection` field with `own` (if any) and the options in `headers`, of which
+/// `present` tells, except `close` and `keep-alive`, which the codec decides.
 pub(in crate::http1) fn connection_tokens(
     out: &mut Vec<u8>,
     headers: &HeaderMap,
+    present: Present,
     own: Option<&'static str>,
 ) {
+    if !present.connection && own.is_none() {
+        return;
+    }
     let mut begun = false;
     let mut put = |token: &[u8]| {
         out.extend_from_slice(if begun { b", " } else { b"connection: " });
@@ -138,16 +187,11 @@ pub(in crate::http1) fn connection_tokens(
     }
 }
 
-/// Whether `headers` ask for the connection to be closed.
-pub(in crate::http1) fn asks_to_close(headers: &HeaderMap) -> bool {
-    members(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(b"close"))
-}
-
 /// Appends trailer fields, those with no place there left out (RFC 9110 section 6.5.1).
 pub(in crate::http1) fn put_trailers(out: &mut Vec<u8>, trailers: &HeaderMap) {
     for (name, value) in trailers {
         if !is_forbidden_in_trailers(name) {
-            put_field(out, name, value);
+            put_field(out, name.as_str(), value);
         }
     }
 }

@@ -193,9 +193,7 @@ fn check_host(
         0 | 1 => {}
         _ => return Err(HeadError::Malformed("more than one host field")),
     }
-    if let Some(host) = headers.get(HOST)
-        && !is_host(host.as_bytes())
-    {
+    if scan.bad_host {
         return Err(HeadError::Malformed("invalid host field"));
     }
     if let Some(authority) = authority {
@@ -218,9 +216,10 @@ pub(crate) fn is_host(value: &[u8]) -> bool {
         let (address, rest) = literal.split_at(end);
         (is_ip_literal(address), rest.get(1..).unwrap_or_default())
     } else {
-        let end = memchr::memchr(b':', value).unwrap_or(value.len());
-        let (name, rest) = value.split_at(end);
-        (is_reg_name(name), rest)
+        // Without percent-encoding, which no name in the DNS has and not every part of the way takes.
+        let end = value.iter().position(|byte| !is_reg_byte(*byte));
+        let (name, rest) = value.split_at(end.unwrap_or(value.len()));
+        (!name.is_empty(), rest)
     };
     let port_valid = match rest.split_first() {
         None => true,
@@ -247,15 +246,17 @@ fn is_ip_literal(address: &[u8]) -> bool {
     address.parse::<std::net::Ipv6Addr>().is_ok()
 }
 
-/// Without percent-encoding, which no name in the DNS has and not every part of the way takes.
-fn is_reg_name(name: &[u8]) -> bool {
-    !name.is_empty() && name.iter().all(|byte| is_reg_byte(*byte))
+/// Whether `REG_BYTES` has a bit for it.
+const fn is_reg_byte(byte: u8) -> bool {
+    byte < 128 && REG_BYTES >> byte & 1 == 1
 }
 
-/// `unreserved / sub-delims` (RFC 3986 section 2).
-const fn is_reg_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
+/// A bit for each of `unreserved / sub-delims` (RFC 3986 section 2).
+const REG_BYTES: u128 = {
+    let mut bits = 0;
+    let mut byte = 0_u8;
+    while byte < 128 {
+        let is_other = matches!(
             byte,
             b'-' | b'.'
                 | b'_'
@@ -271,8 +272,14 @@ const fn is_reg_byte(byte: u8) -> bool {
                 | b','
                 | b';'
                 | b'='
-        )
-}
+        );
+        if byte.is_ascii_alphanumeric() || is_other {
+            bits |= 1 << byte;
+        }
+        byte += 1;
+    }
+    bits
+};
 
 /// The framing of a request body (RFC 9112 section 6.3), every doubtful one refused.
 fn framing(scan: &FieldScan, method: &Method, version: Version) -> Result<Framing, HeadError> {

@@ -17,8 +17,8 @@ use super::{Asked, BoxError, ConnectionError, Server, poll_deadline};
 use crate::http1::body::Encoder;
 use crate::http1::date::put_date;
 use crate::http1::head::{
-    asks_to_close, connection_tokens, declared_length, put_bodyless_length, put_chunked,
-    put_fields, put_length, put_status_line,
+    connection_tokens, declared_length, put_bodyless_length, put_chunked, put_fields, put_length,
+    put_status_line,
 };
 use crate::http1::piped::Piped;
 
@@ -38,15 +38,15 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         let keep = asked.keep_alive
             && encoder != Encoder::UntilClose
             && !self.drain.is_draining()
-            && !asks_to_close(&parts.headers)
             && self.can_skip_unread_body();
 
         self.shared.begin_final();
         let mut state = self.shared.state.borrow_mut();
         let out = state.write.flat();
         put_status_line(out, parts.status);
-        let dated = put_fields(out, &parts.headers, false);
-        if !dated {
+        let present = put_fields(out, &parts.headers, false);
+        let keep = keep && !present.asks_to_close(&parts.headers);
+        if !present.date {
             out.extend_from_slice(b"date: ");
             put_date(out);
             out.extend_from_slice(b"\r\n");
@@ -56,7 +56,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             (true, true) => Some("keep-alive"),
             (true, false) => None,
         };
-        connection_tokens(out, &parts.headers, own);
+        connection_tokens(out, &parts.headers, present, own);
         match encoder {
             Encoder::Length(length) => put_length(out, length),
             Encoder::Chunked => put_chunked(out),

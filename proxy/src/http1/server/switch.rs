@@ -32,8 +32,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             }
             let out = state.write.flat();
             put_status_line(out, parts.status);
-            put_fields(out, &parts.headers, false);
-            connection_tokens(out, &parts.headers, None);
+            let present = put_fields(out, &parts.headers, false);
+            connection_tokens(out, &parts.headers, present, None);
             out.extend_from_slice(b"\r\n");
         }
         self.flush().await
