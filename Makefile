@@ -1,10 +1,14 @@
 # Each target is a thin name for one command.
-.PHONY: run test lint policies policies-languages policies-check fuzz bench bench-peers instructions soak clean
+.PHONY: run release test lint policies policies-languages policies-check fuzz bench bench-peers instructions soak clean
 
 # The whole of it on loopback, with real requests through it. Ctrl-C stops it.
 run:
 	cargo build --bins --example demo
 	"$${CARGO_TARGET_DIR:-target}/debug/examples/demo"
+
+# The programs as they are to be deployed, into target/dist; see docs/operating-proxies.md#building.
+release:
+	deploy/release.sh
 
 test:
 	cargo test --workspace --all-features

@@ -13,12 +13,14 @@ mod clock;
 pub mod cluster;
 pub mod config;
 pub mod connection;
+mod date;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod handover;
 mod held;
 pub mod http;
 pub mod http1;
+pub mod http2;
 pub mod listener;
 pub mod overload;
 pub mod policy;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// From the outside in: a module uses only those after it.
-const ORDER: [&str; 27] = [
+const ORDER: [&str; 29] = [
     "app",
     "admin",
     "handover",
@@ -22,12 +22,14 @@ const ORDER: [&str; 27] = [
     "admission",
     "overload",
     "http1",
+    "http2",
     "relay",
     "proxy_protocol",
     "telemetry",
     "config",
     "state",
     "address",
+    "date",
     "clock",
     "held",
     "sending",

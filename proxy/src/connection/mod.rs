@@ -6,6 +6,7 @@ pub(crate) mod fuzz;
 mod gather;
 mod hello;
 mod http;
+mod http2;
 mod lingering;
 mod meter;
 mod peek;

@@ -1,20 +1,13 @@
 //! The streams open on an HTTP/2 connection, so that one without any can be closed in time.
 
-use std::{
-    cell::Cell,
-    pin::Pin,
-    rc::Rc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
-use http_body::{Body, Frame, SizeHint};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
 };
 
-use crate::http::Allowed;
+use crate::clock;
 
 /// How many streams are open, and since when none is.
 #[derive(Debug)]
@@ -53,6 +46,11 @@ impl Streams {
         Open(self.clone())
     }
 
+    /// Whether one is open.
+    pub(super) fn are_any(&self) -> bool {
+        self.open.get() > 0
+    }
+
     /// Whether more than one was open at a time since the burst began.
     pub(super) fn are_several(&self) -> bool {
         self.most.get() > 1
@@ -89,47 +87,10 @@ impl Streams {
 #[derive(Debug)]
 pub(super) struct Open(Rc<Streams>);
 
-impl Open {
-    /// The same stream: it is open until both are dropped.
-    pub(super) fn again(&self) -> Self {
-        self.0.open.set(self.0.open.get() + 1);
-        Self(self.0.clone())
-    }
-}
-
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get().saturating_sub(1));
-        self.0.idle_since.set(Instant::now());
-    }
-}
-
-/// A response's body whose stream counts as open until it has ended.
-#[derive(Debug)]
-pub(super) struct Counted<B> {
-    pub(super) body: B,
-    pub(super) _open: Open,
-    /// The time it has to be sent in, if it has no clocks of its own.
-    pub(super) _allowed: Option<Allowed>,
-}
-
-impl<B: Body + Unpin> Body for Counted<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.0.idle_since.set(clock::now());
     }
 }
 

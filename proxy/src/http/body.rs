@@ -12,8 +12,6 @@ use fleetway_policy_runtime::Buffered;
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-
 use tokio::time::Instant;
 
 use super::Failure;
@@ -25,7 +23,8 @@ use super::screen::screen_trailers;
 use super::tunnel::Tunnel;
 use super::watchdog::{Activity, Expired, Overdue, Watchdog};
 use crate::{
-    http1::{self, Interim, Piped},
+    http1::{self, Piped},
+    http2,
     relay::pipe::Pipe,
     upstream::{InFlight, Notify, UpstreamBody},
 };
@@ -36,24 +35,35 @@ pub enum Downstream {
     /// Over HTTP/1.
     Http1(http1::RequestBody),
     /// Over HTTP/2.
-    Http2(Incoming),
+    Http2(http2::RequestBody),
     /// Read as a whole.
     Held(Box<Held>),
     /// Through a policy.
     Transformed(Box<Transformed>),
 }
 
-/// Where interim responses go: to clients of HTTP/1.1. hyper cannot send them over HTTP/2.
+/// Where interim responses go.
 #[derive(Debug, Clone)]
-pub struct ToClient(Option<Interim>);
+pub enum ToClient {
+    /// Nowhere.
+    Nobody,
+    /// To a client over HTTP/1.1.
+    Http1(http1::Interim),
+    /// To one over HTTP/2.
+    Http2(http2::Interim),
+}
 
 impl Notify for ToClient {
     fn interim(&self, status: StatusCode, headers: &HeaderMap) {
-        if let Some(interim) = &self.0 {
-            let mut headers = headers.clone();
-            remove_hop_by_hop(&mut headers);
-            // A client that takes none, or is gone, goes without.
-            let _ = interim.send(status, &headers);
+        let mut headers = headers.clone();
+        remove_hop_by_hop(&mut headers);
+        match self {
+            Self::Nobody => {}
+            Self::Http1(client) => {
+                // A client that takes none, or is gone, goes without.
+                let _ = client.send(status, &headers);
+            }
+            Self::Http2(client) => client.send(status, headers),
         }
     }
 }
@@ -62,18 +72,11 @@ impl Downstream {
     /// Where interim responses to this request go.
     pub(super) fn interim(&self) -> ToClient {
         match self {
-            Self::Http1(body) => ToClient(Some(body.interim())),
-            Self::Http2(_) => ToClient(None),
+            Self::Http1(body) => ToClient::Http1(body.interim()),
+            Self::Http2(body) => ToClient::Http2(body.interim()),
             Self::Held(held) => held.interim(),
             Self::Transformed(transformed) => transformed.source.interim(),
         }
-    }
-}
-
-impl ToClient {
-    /// To nobody.
-    pub(super) const fn nobody() -> Self {
-        Self(None)
     }
 }
 
@@ -85,7 +88,7 @@ pub enum BodyError {
     Http1(#[from] http1::BodyError),
     /// The HTTP/2 stream was reset.
     #[error("{0}")]
-    Http2(#[from] hyper::Error),
+    Http2(#[from] h2::Error),
     /// It is longer than the route takes.
     #[error("the request body is larger than its route takes")]
     TooLarge,

@@ -19,7 +19,6 @@
 mod body;
 mod buffer;
 mod client;
-mod date;
 mod drain;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;

@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use h2::{RecvStream, SendStream, client::SendRequest, ext::Protocol};
+use h2::{Reason, RecvStream, SendStream, client::SendRequest, ext::Protocol};
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::json;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 
 use crate::support::{Peer, Proxy, Server, Upstream, ask, curl, documents};
 
@@ -165,4 +168,46 @@ async fn a_success_without_a_switch_is_none_over_http2() {
         let text = read(&mut body, 41).await;
         assert_eq!(text, b"the upstream did not change the protocol\n");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connect_with_content_is_refused_and_the_connection_goes_on() {
+    let upstream = Upstream::named("a page").await;
+    let (_server, _proxy, web) = proxy(upstream.address).await;
+    let mut client = http2(web).await;
+    let mut request = connect("tunnel.example:1");
+    let length = "5".parse().expect("a value");
+    request.headers_mut().insert("content-length", length);
+    let (answer, _body) = client.send_request(request, false).expect("sent");
+    let refused = answer.await.expect_err("a reset");
+    assert_eq!(refused.reason(), Some(Reason::PROTOCOL_ERROR));
+    let hello = Request::get("http://a/hello").body(()).expect("a request");
+    let (answer, _) = client.send_request(hello, true).expect("sent");
+    assert_eq!(answer.await.expect("an answer").status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tunnel_that_is_reset_is_reset_upstream_even_where_that_has_ended() {
+    let first = Upstream::named("a page").await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let (server, _proxy, web) = proxy(first.address).await;
+    let mut client = http2(web).await;
+    let end = listener.local_addr().expect("an address");
+    let cluster = documents::cluster("up", end);
+    server.client().commit_live(&[cluster], 1).await;
+    let (answer, mut send) = client
+        .send_request(connect("tunnel.example:1"), false)
+        .expect("sent");
+    let (mut upstream, _) = listener.accept().await.expect("a connection");
+    let mut body = answer.await.expect("an answer").into_body();
+    send.send_data(Bytes::from_static(b"x"), false)
+        .expect("sent");
+    assert_eq!(upstream.read_u8().await.expect("a byte"), b'x');
+    upstream.shutdown().await.expect("its end");
+    while let Some(end) = body.data().await {
+        assert_eq!(end.expect("an end"), "");
+    }
+    send.send_reset(Reason::CANCEL);
+    let cut = upstream.read_u8().await.expect_err("no byte");
+    assert_eq!(cut.kind(), std::io::ErrorKind::ConnectionReset);
 }

@@ -217,6 +217,43 @@ async fn interim_responses_and_trailers_of_the_upstream_reach_the_client() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn interim_responses_reach_a_client_of_http2() {
+    let upstream = Upstream::raw(
+        b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\nconnection: x-hop\r\nx-hop: 1\r\n\r\n\
+          HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello",
+    )
+    .await;
+    let (_server, _proxy, web) = before(&upstream).await;
+    let url = format!("http://{web}/");
+    let answer = curl(&["-i", "--http2-prior-knowledge", &url]).await;
+    let (interim, answer) = answer.split_once("\r\n\r\n").expect("two responses");
+    assert_eq!(interim, "HTTP/2 103 \r\nlink: </style.css>");
+    assert!(answer.starts_with("HTTP/2 200 "), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_of_http2_that_waits_for_a_100_gets_one() {
+    let upstream = Upstream::echo().await;
+    let (_server, _proxy, web) = before(&upstream).await;
+    let stream = TcpStream::connect(web).await.expect("a connection");
+    let (send, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let mut send = send.ready().await.expect("ready");
+    let request = http::Request::post("http://a/echo").header("expect", "100-continue");
+    let request = request.body(()).expect("a request");
+    let (mut answer, mut body) = send.send_request(request, false).expect("sent");
+    let interim = std::future::poll_fn(|cx| answer.poll_informational(cx)).await;
+    let interim = interim.expect("one").expect("an interim response");
+    assert_eq!(interim.status(), 100);
+    body.send_data("hello".into(), true).expect("sent");
+    // There is one, though the upstream has sent one too.
+    let more = std::future::poll_fn(|cx| answer.poll_informational(cx)).await;
+    assert!(more.is_none(), "{more:?}");
+    assert_eq!(answer.await.expect("an answer").status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upstream_that_answers_nonsense_is_a_bad_gateway() {
     let upstream =
         Upstream::raw(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx").await;

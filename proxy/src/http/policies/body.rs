@@ -310,7 +310,7 @@ pub(super) fn transform(
     fault: &Fault,
     about: About<'_>,
 ) {
-    let nothing = Downstream::Held(Box::new(Held::new(Buffered::default(), ToClient::nobody())));
+    let nothing = Downstream::Held(Box::new(Held::new(Buffered::default(), ToClient::Nobody)));
     let source = std::mem::replace(body, nothing);
     let through = Through::new(transform, rule, Stage::PreUpstream, fault.clone(), about);
     *body = Downstream::Transformed(Box::new(Transformed { source, through }));

@@ -174,7 +174,7 @@ impl Passage {
                     let failure = fleetway_policy_runtime::Failure::Body;
                     rule.unit.shared.counts.broke(&failure);
                     failed(rule.parts(), Stage::PostResponse, &failure, self.about())?;
-                    let read = Held::new(begun, ToClient::nobody());
+                    let read = Held::new(begun, ToClient::Nobody);
                     let body = Policed::of(Source::Read(read, Some(body)));
                     return Ok(Response::from_parts(parts, body));
                 }
@@ -266,6 +266,6 @@ fn put_back(body: ResponseBody, held: Option<Buffered>) -> ResponseBody {
     match held {
         None => body,
         Some(held) if held.trailers.is_none() => ResponseBody::full(held.bytes),
-        Some(held) => Policed::of(Source::Read(Held::new(held, ToClient::nobody()), None)),
+        Some(held) => Policed::of(Source::Read(Held::new(held, ToClient::Nobody), None)),
     }
 }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::{ConnectionError, Server, poll_deadline};
-use crate::http1::date::put_date;
+use crate::date::put_date;
 use crate::http1::head::{put_length, put_status_line};
 
 impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::passing::Passing;
 use super::shared::Background;
 use super::{Asked, BoxError, ConnectionError, Server, poll_deadline};
+use crate::date::put_date;
 use crate::http1::body::Encoder;
-use crate::http1::date::put_date;
 use crate::http1::head::{
     connection_tokens, declared_length, put_bodyless_length, put_chunked, put_fields, put_length,
     put_status_line,

@@ -11,16 +11,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{
-    Ping, PingPong,
-    client::{Connection, SendRequest},
-};
+use h2::client::{Connection, SendRequest};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
 };
 
-use crate::upstream::BoxError;
+use crate::{http2::silence, upstream::BoxError};
 
 /// How often an upstream with streams open is asked whether it is still there.
 const PING: Duration = Duration::from_secs(30);
@@ -145,32 +142,21 @@ where
     I: AsyncRead + AsyncWrite + Unpin,
 {
     let ping = connection.ping_pong();
+    let silent = async {
+        match ping {
+            Some(ping) => silence(ping, PING, PONG, || state.open.get() > 0).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         ended = connection => {
             if let Err(error) = ended {
                 tracing::debug!(%error, "an upstream connection ended in an error");
             }
         }
-        () = silence(ping, &state) => tracing::debug!("an upstream connection has died"),
+        () = silent => tracing::debug!("an upstream connection has died"),
     }
     state.closed.set(true);
-}
-
-/// Waits until a ping is not answered.
-async fn silence(ping: Option<PingPong>, state: &State) {
-    let Some(mut ping) = ping else {
-        return std::future::pending().await;
-    };
-    loop {
-        tokio::time::sleep(PING).await;
-        if state.open.get() == 0 {
-            continue;
-        }
-        let answered = tokio::time::timeout(PONG, ping.ping(Ping::opaque())).await;
-        if !matches!(answered, Ok(Ok(_))) {
-            return;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@ use std::{
     future::{Future as _, poll_fn},
     io,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
-use bytes::{Buf as _, Bytes};
-use h2::{Reason, RecvStream, SendStream, ext::Protocol};
+use bytes::Bytes;
+use h2::ext::Protocol;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,6 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{Http2Body, failure, fate, head, poll_interim, session::Stream};
 use crate::{
     http1::websocket,
+    http2::Duplex,
+    relay::Side as _,
     upstream::{BoxError, Notify, To, UpstreamBody, UpstreamError},
 };
 
@@ -90,10 +92,7 @@ where
     head.status = StatusCode::SWITCHING_PROTOCOLS;
     upgrade.answer(&parts.headers, &mut head.headers);
     let tunnel = Http2Tunnel {
-        sending,
-        receiving,
-        read: Bytes::new(),
-        ended: false,
+        io: Duplex::new(sending, receiving),
         _stream: stream,
     };
     let tunnel = UpstreamBody::Tunnel(Box::new(tunnel));
@@ -111,31 +110,19 @@ fn request(upgrade: &Upgrade, parts: &Parts, https: bool) -> Option<Request<()>>
     Some(request)
 }
 
-/// Both directions of the other protocol. Dropped before both have ended, it resets its stream.
+/// Both directions of the other protocol.
 #[derive(Debug)]
 pub struct Http2Tunnel {
-    sending: SendStream<Bytes>,
-    receiving: RecvStream,
-    /// Received and not yet read.
-    read: Bytes,
-    /// The last byte was sent.
-    ended: bool,
+    io: Duplex,
     /// Counted as open until this is dropped.
     _stream: Stream,
 }
 
 impl Http2Tunnel {
-    /// Ends it as a broken connection does (RFC 8441 section 5).
+    /// Ends it as a broken connection does.
     pub fn reset(&mut self) {
-        self.sending.send_reset(Reason::CANCEL);
+        self.io.reset();
     }
-}
-
-fn io_error(error: h2::Error) -> io::Error {
-    if error.is_reset() {
-        return io::Error::new(io::ErrorKind::ConnectionReset, error);
-    }
-    io::Error::other(error)
 }
 
 impl AsyncRead for Http2Tunnel {
@@ -144,20 +131,7 @@ impl AsyncRead for Http2Tunnel {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        while this.read.is_empty() {
-            match ready!(this.receiving.poll_data(cx)) {
-                Some(Ok(bytes)) => this.read = bytes,
-                Some(Err(error)) => return Poll::Ready(Err(io_error(error))),
-                None => return Poll::Ready(Ok(())),
-            }
-        }
-        let some = this.read.len().min(buffer.remaining());
-        buffer.put_slice(this.read.get(..some).unwrap_or_default());
-        this.read.advance(some);
-        // Fails only where the stream is gone, which the next poll tells.
-        let _ = this.receiving.flow_control().release_capacity(some);
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.get_mut().io).poll_read(cx, buffer)
     }
 }
 
@@ -167,37 +141,14 @@ impl AsyncWrite for Http2Tunnel {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if bytes.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        this.sending.reserve_capacity(bytes.len());
-        while this.sending.capacity() == 0 {
-            match ready!(this.sending.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(io_error(error))),
-                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            }
-        }
-        let some = bytes.len().min(this.sending.capacity());
-        let some = Bytes::copy_from_slice(bytes.get(..some).unwrap_or_default());
-        let length = some.len();
-        this.sending.send_data(some, false).map_err(io_error)?;
-        Poll::Ready(Ok(length))
+        Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The connection's own task sends.
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if !this.ended {
-            this.ended = true;
-            let sent = this.sending.send_data(Bytes::new(), true);
-            sent.map_err(io_error)?;
-        }
-        Poll::Ready(Ok(()))
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
     }
 }

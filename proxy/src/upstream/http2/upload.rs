@@ -1,27 +1,20 @@
 //! Sends the body of a request, at the upstream's pace.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http_body::Body;
 use tokio::task::JoinHandle;
 
-use crate::upstream::BoxError;
+use crate::{
+    http2::{Broken, Sending},
+    upstream::BoxError,
+};
 
 /// The sending of one request's body.
 #[derive(Debug)]
-pub(super) struct Upload<B> {
-    sending: SendStream<Bytes>,
-    body: B,
-    /// Taken from the body and not yet sent.
-    left: Bytes,
-    touched: bool,
-    done: bool,
-}
+pub(super) struct Upload<B>(Sending<B>);
 
 /// A body that is sent on while the response is read, whether that is read or not. Dropped, it
 /// stops, and the stream is reset unless its end was sent.
@@ -39,24 +32,18 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    pub(super) fn new(sending: SendStream<Bytes>, body: B, done: bool) -> Self {
-        Self {
-            sending,
-            body,
-            left: Bytes::new(),
-            touched: false,
-            done,
-        }
+    pub(super) const fn new(stream: SendStream<Bytes>, body: B, done: bool) -> Self {
+        Self(Sending::new(stream, body, done))
     }
 
     /// The body, if nothing was taken from it.
     pub(super) fn into_untouched(self) -> Option<B> {
-        (!self.touched).then_some(self.body)
+        self.0.into_untouched()
     }
 
     /// Has what is left sent beside the response.
     pub(super) fn go_on(mut self) -> Option<GoingOn> {
-        if self.done {
+        if self.0.is_done() {
             return None;
         }
         let rest = async move {
@@ -71,56 +58,10 @@ where
     /// # Errors
     /// When the body fails; the stream is reset then.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        while !self.done {
-            if !self.left.is_empty() {
-                ready!(self.poll_send(cx));
-                continue;
-            }
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                None => self.end(|sending| sending.send_data(Bytes::new(), true)),
-                Some(Ok(frame)) => {
-                    self.touched = true;
-                    match frame.into_data() {
-                        Ok(bytes) => self.left = bytes,
-                        Err(frame) => {
-                            if let Ok(trailers) = frame.into_trailers() {
-                                self.end(|sending| sending.send_trailers(trailers));
-                            }
-                        }
-                    }
-                }
-                Some(Err(error)) => {
-                    self.done = true;
-                    self.sending.send_reset(Reason::CANCEL);
-                    return Poll::Ready(Err(error.into()));
-                }
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn end(&mut self, last: impl FnOnce(&mut SendStream<Bytes>) -> Result<(), h2::Error>) {
-        self.done = true;
-        // Where the stream is gone the response tells.
-        let _ = last(&mut self.sending);
-    }
-
-    /// Sends what there is room for of what is left.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.sending.reserve_capacity(self.left.len());
-        while self.sending.capacity() == 0 {
-            match ready!(self.sending.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => {
-                    self.done = true;
-                    return Poll::Ready(());
-                }
-            }
-        }
-        let some = self.left.len().min(self.sending.capacity());
-        let bytes = self.left.split_to(some);
-        let last = self.left.is_empty() && self.body.is_end_stream();
-        self.done = self.sending.send_data(bytes, last).is_err() || last;
-        Poll::Ready(())
+        self.0.poll(cx, Reason::CANCEL).map(|sent| match sent {
+            Err(Broken::Body(error)) => Err(error.into()),
+            // Where the stream is gone the response tells.
+            Err(Broken::Stream) | Ok(()) => Ok(()),
+        })
     }
 }
