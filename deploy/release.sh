@@ -30,13 +30,16 @@ for program in python3 cc openssl h2load nghttpd; do
     fi
 done
 
-# Only what is built for the host itself is instrumented, not what runs while building.
+# Both times of the same packages: with others, dependencies may have other features, and what is compiled from
+# them other names, by which the profile is not found. What runs while building is not instrumented.
 build() {
-    RUSTFLAGS="${RUSTFLAGS:-} $1" CARGO_TARGET_DIR="$work/pgo/$2" cargo build --locked --release --target "$host" "${@:3}"
+    RUSTFLAGS="${RUSTFLAGS:-} $1" CARGO_TARGET_DIR="$work/pgo/$2" \
+        cargo build --locked --release --target "$host" --package fleetway-proxy --bin fleetway-proxy
 }
 
-rm -rf "$work/pgo/profiles"
-build "-Cprofile-generate=$work/pgo/profiles" instrumented --package fleetway-proxy --bin fleetway-proxy
+# Cargo does not see that a profile has changed.
+rm -rf "$work/pgo/profiles" "$work/pgo/optimized"
+build "-Cprofile-generate=$work/pgo/profiles" instrumented
 load() {
     OURS_BIN="$work/pgo/instrumented/$host/release/fleetway-proxy" BENCH_WORK="$work/pgo/load" \
         proxy/benches/peers/run.py --seconds 2 --repeats 1 --peers "$1" --scenarios "$2"
@@ -46,10 +49,9 @@ load ours $plain,h2_1k,h2_tls_1k,grpc_like,l4_1m
 load ours policy_headers_pre_route,policy_headers_post_response,policy_body_10k
 load ours-accesslog h1_1k,h2_1k
 "$profdata" merge --output "$work/pgo/proxy.profdata" "$work"/pgo/profiles/*.profraw
-build "-Cprofile-use=$work/pgo/proxy.profdata" optimized --bins
+build "-Cprofile-use=$work/pgo/proxy.profdata" optimized
+cargo build --locked --release --package fleetway-xds --package fleetway-api --bins
 
-mkdir -p "$work/dist"
-for program in fleetway-proxy fleetway-xds fleetway; do
-    install -m 755 "$work/pgo/optimized/$host/release/$program" "$work/dist/$program"
-done
+install -D -m 755 -t "$work/dist" "$work/pgo/optimized/$host/release/fleetway-proxy" \
+    "$work/release/fleetway-xds" "$work/release/fleetway"
 echo "release: $work/dist has fleetway-proxy, fleetway-xds and fleetway"

@@ -129,8 +129,17 @@ impl Stream {
             Some(asked) => (RequestBody::none(&answer), Some((asked, receiving))),
         };
         let request = Request::from_parts(head, Downstream::Http2(body));
-        let Some(response) = self.exchange(request, &answer).await else {
-            return;
+        let response = {
+            let mut exchanging = pin!(exchange(self.connection.clone(), request));
+            let answered = poll_fn(|cx| match exchanging.as_mut().poll(cx) {
+                Poll::Ready(response) => Poll::Ready(Some(response)),
+                Poll::Pending => answer.poll_reset(cx).map(|()| None),
+            });
+            match answered.await {
+                Some(response) => response,
+                // The client does not wait for it.
+                None => return,
+            }
         };
         let (mut head, body) = response.into_parts();
         match (body, receiving) {
@@ -150,20 +159,6 @@ impl Stream {
                 self.send(head, body, &answer).await;
             }
         }
-    }
-
-    /// The response; `None` if the client does not wait for it.
-    async fn exchange(
-        &self,
-        request: Request<Downstream>,
-        answer: &Answer,
-    ) -> Option<Response<ResponseBody>> {
-        let mut exchanging = pin!(exchange(self.connection.clone(), request));
-        poll_fn(|cx| match exchanging.as_mut().poll(cx) {
-            Poll::Ready(response) => Poll::Ready(Some(response)),
-            Poll::Pending => answer.poll_reset(cx).map(|()| None),
-        })
-        .await
     }
 
     /// Sends the response.
