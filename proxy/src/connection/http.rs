@@ -1,6 +1,6 @@
 //! HTTP on a connection: which version is spoken, and HTTP/1.1.
 
-use std::{error::Error, rc::Rc};
+use std::{error::Error, future::Future, rc::Rc, sync::Arc};
 
 use fleetway_api::HttpListener;
 use futures_util::FutureExt as _;
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     http::{Connection, Downstream, Overdue, ResponseBody, exchange, late, refused},
-    http1::{self, ConnectionError, DrainWatch, HeadLimits, ServerConfig, Transport},
+    http1::{self, ConnectionError, DrainWatch, HeadLimits, ServerConfig, Switched, Transport},
     relay::Side,
 };
 
@@ -46,7 +46,7 @@ pub(super) async fn serve<W: Side + 'static>(
     wire: W,
     agreed: Option<Protocol>,
     connection: Rc<Connection>,
-    settings: &HttpListener,
+    settings: Arc<HttpListener>,
     drain: Drains,
 ) -> Result<(), BoxError> {
     let found = async {
@@ -63,10 +63,10 @@ pub(super) async fn serve<W: Side + 'static>(
     };
     match detected {
         Ok(Ok(Some((Protocol::Http1, io)))) => {
-            http1(io, connection, settings, drain.http1.watch()).await
+            http1(io, connection, &settings, drain.http1.watch()).await
         }
         Ok(Ok(Some((Protocol::Http2, io)))) => {
-            Box::pin(http2(io, connection, settings, drain.token)).await
+            Box::pin(http2(io, connection, &settings, drain.token)).await
         }
         // A client that says nothing, or nothing in time, has made no mistake worth telling.
         Ok(Ok(None)) | Err(_) => Ok(()),
@@ -80,12 +80,13 @@ async fn drained(drain: &CancellationToken) {
     tokio::time::sleep(ServerConfig::default().drain_grace).await;
 }
 
-async fn http1<W: Side + 'static>(
+/// Written out, since an `async fn` would hold what it is given beside what is made of it.
+fn http1<W: Side + 'static>(
     io: Rewound<W>,
     connection: Rc<Connection>,
     settings: &HttpListener,
     drain: DrainWatch,
-) -> Result<(), BoxError> {
+) -> impl Future<Output = Result<(), BoxError>> + use<W> {
     let limits = &settings.limits;
     let config = ServerConfig {
         limits: HeadLimits {
@@ -100,10 +101,13 @@ async fn http1<W: Side + 'static>(
         ..ServerConfig::default()
     };
     let overdue = Overdue::default();
-    let service = |request: Request<http1::RequestBody>| {
-        let overdue = overdue.clone();
-        let answered = exchange(connection.clone(), request.map(Downstream::Http1));
-        answered.inspect(move |response| response.body().watched_by(&overdue))
+    let service = {
+        let (connection, overdue) = (connection.clone(), overdue.clone());
+        move |request: Request<http1::RequestBody>| {
+            let overdue = overdue.clone();
+            let answered = exchange(connection.clone(), request.map(Downstream::Http1));
+            answered.inspect(move |response| response.body().watched_by(&overdue))
+        }
     };
     // A response cut short must not look like a whole one.
     let transport = Transport {
@@ -112,15 +116,21 @@ async fn http1<W: Side + 'static>(
         is_unregistered: Rewound::is_unregistered,
         plain: Rewound::plain,
     };
-    let serving = http1::serve_with(io, &config, drain, transport, service);
-    let switched = match overdue.clone().end(serving).await {
-        Some(served) => served.inspect_err(|error| match error {
-            ConnectionError::Refused(error) => refused(&connection, error),
-            ConnectionError::HeadTimeout => late(&connection),
-            _ => {}
-        })?,
-        None => return Err(UNREAD.into()),
-    };
+    let serving = http1::serve_with(io, config, drain, transport, service);
+    let ended = overdue.end(serving);
+    ended.then(move |served| finish(connection, served))
+}
+
+/// Tells how a connection ended, unless it goes on as a tunnel.
+async fn finish<W: Side + 'static>(
+    connection: Rc<Connection>,
+    served: Option<Result<Option<(Switched<Rewound<W>>, ResponseBody)>, ConnectionError>>,
+) -> Result<(), BoxError> {
+    let switched = served.ok_or(UNREAD)?.inspect_err(|error| match error {
+        ConnectionError::Refused(error) => refused(&connection, error),
+        ConnectionError::HeadTimeout => late(&connection),
+        _ => {}
+    })?;
     if let Some((client, ResponseBody::Tunnel(tunnel))) = switched {
         // Boxed, so that a connection that is none does not hold the room for one.
         Box::pin(tunnel.run(&connection, client)).await;

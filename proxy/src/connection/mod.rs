@@ -18,7 +18,7 @@ mod tls;
 mod tunnels;
 mod wire;
 
-use std::{io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
 use fleetway_api::ProxyProtocol;
 use http::BoxError;
@@ -83,8 +83,9 @@ pub async fn serve(
     shard.connections.increment();
     shard.connections_active.increment();
     let named = entrance.clone();
+    let served = opened(wire, peer, local, entrance, drain, shard, &mut place);
     tokio::select! {
-        result = stages(wire, peer, local, entrance, drain, shard, &mut place) => {
+        result = async { served?.await } => {
             if let Err(error) = result {
                 shard.protocol_errors.increment();
                 tracing::debug!(%peer, listener = %named.name(), %error, "connection ended in an error");
@@ -103,41 +104,56 @@ struct Place {
     of_client: Option<u32>,
 }
 
-/// What becomes of a connection, step by step. Each way is boxed, so that a connection holds the
-/// room for the one it takes, and not for all of them beside each other.
-async fn stages(
+/// What becomes of a connection. Each way is boxed, so that a connection holds the room for the one it
+/// takes, and not for all of them beside each other.
+type Serving<'a> = Pin<Box<dyn Future<Output = Result<(), BoxError>> + 'a>>;
+
+/// The first step of a connection: the PROXY protocol, if its listener has that.
+fn opened<'a>(
     mut wire: Wire,
     peer: SocketAddr,
     local: Rc<Local>,
     entrance: Rc<Entrance>,
     drain: Drains,
-    shard: &ListenerShard,
-    place: &mut Place,
-) -> Result<(), BoxError> {
-    let header = entrance.view(&local).listener.proxy_protocol.clone();
-    let client = match header {
-        None => None,
-        Some(settings) => {
-            let stream = wire.registered()?;
-            match Box::pin(proxy_header::accept(stream, peer, &settings)).await {
-                Ok(said) => said,
-                Err(refused) => {
-                    shard.proxy_protocol_errors.increment();
-                    tracing::debug!(%peer, listener = %entrance.name(), %refused, "connection refused");
-                    return Ok(());
-                }
+    shard: &'a ListenerShard,
+    place: &'a mut Place,
+) -> Result<Serving<'a>, BoxError> {
+    let Some(settings) = entrance.view(&local).listener.proxy_protocol.clone() else {
+        return spoken(wire, peer, None, local, entrance, drain, shard);
+    };
+    Ok(Box::pin(async move {
+        let stream = wire.registered()?;
+        let client = match proxy_header::accept(stream, peer, &settings).await {
+            Ok(said) => said,
+            Err(refused) => {
+                shard.proxy_protocol_errors.increment();
+                tracing::debug!(%peer, listener = %entrance.name(), %refused, "connection refused");
+                return Ok(());
+            }
+        };
+        if let Some(most) = place.of_client {
+            let source = client.map_or(peer, |client| client.source).ip();
+            if let Err(refused) = place.admitted.count_source(source, most) {
+                shard.connections_refused.increment();
+                tracing::debug!(%peer, %source, listener = %entrance.name(), %refused, "connection refused");
+                wire.reset();
+                return Ok(());
             }
         }
-    };
-    if let Some(most) = place.of_client {
-        let source = client.map_or(peer, |client| client.source).ip();
-        if let Err(refused) = place.admitted.count_source(source, most) {
-            shard.connections_refused.increment();
-            tracing::debug!(%peer, %source, listener = %entrance.name(), %refused, "connection refused");
-            wire.reset();
-            return Ok(());
-        }
-    }
+        spoken(wire, peer, client, local, entrance, drain, shard)?.await
+    }))
+}
+
+/// The next: what its listener speaks. `client` is whom it was said to be for.
+fn spoken(
+    wire: Wire,
+    peer: SocketAddr,
+    client: Option<Addresses>,
+    local: Rc<Local>,
+    entrance: Rc<Entrance>,
+    drain: Drains,
+    shard: &ListenerShard,
+) -> Result<Serving<'_>, BoxError> {
     let view = entrance.view(&local);
     let tls = view.listener.tls.clone();
     match &view.listener.protocol {
@@ -149,65 +165,64 @@ async fn stages(
                 None => None,
             };
             drop(view);
-            let named = entrance.clone();
             let source = client.map_or(peer, |client| client.source);
-            let connection = |tls| {
-                let connection = Connection::new(local, entrance, source, destination, tls);
-                Rc::new(connection)
+            let Some(tls) = tls else {
+                let connection = Connection::new(local, entrance, source, destination, None);
+                let connection = Rc::new(connection);
+                return Ok(Box::pin(http::serve(
+                    wire, None, connection, settings, drain,
+                )));
             };
-            match tls {
-                None => {
-                    let connection = connection(None);
-                    Box::pin(http::serve(wire, None, connection, &settings, drain)).await
-                }
-                Some(tls) => {
-                    let stream = wire.into_registered()?;
-                    let handshake =
-                        tls::handshake(stream, peer, named.name(), &tls.terminate, &shard.tls);
-                    let Some(secured) = Box::pin(handshake).await else {
-                        return Ok(());
-                    };
-                    let connection = connection(Some(secured.facts));
-                    let (stream, agreed) = (secured.stream, secured.agreed);
-                    Box::pin(http::serve(stream, agreed, connection, &settings, drain)).await
-                }
-            }
+            let stream = wire.into_registered()?;
+            Ok(Box::pin(async move {
+                let handshake =
+                    tls::handshake(stream, peer, entrance.name(), &tls.terminate, &shard.tls);
+                let Some(secured) = Box::pin(handshake).await else {
+                    return Ok(());
+                };
+                let (stream, agreed, facts) = (secured.stream, secured.agreed, secured.facts);
+                let connection = Connection::new(local, entrance, source, destination, Some(facts));
+                let connection = Rc::new(connection);
+                Box::pin(http::serve(stream, agreed, connection, settings, drain)).await
+            }))
         }
         Protocol::Tcp(tcp) => {
             let passage = tcp::Passage::choose(&view.snapshot, &local, &tcp.targets, tcp.relay);
             let stream = wire.into_registered()?;
             let client = client_of(&stream, peer, client)?;
-            let of = |tls| Record::begin(&local, &view, client.source, tls).speaks("TCP", None);
-            match tls {
-                None => {
-                    let record = of(None);
-                    drop(view);
-                    let served = tcp::serve(stream, client, passage, &local, shard, record);
-                    Box::pin(served).await;
-                }
-                Some(tls) => {
-                    let handshake =
-                        tls::handshake(stream, peer, entrance.name(), &tls.terminate, &shard.tls);
-                    if let Some(secured) = Box::pin(handshake).await {
-                        let record = of(Some(&secured.facts));
-                        drop(view);
-                        let mut stream = secured.stream;
-                        // Where nothing is ever sent to the client it gets its tickets all the same.
-                        // A connection that is broken is found to be soon enough.
-                        let _ = stream.get_mut().0.uncork().await;
-                        let served = tcp::serve(stream, client, passage, &local, shard, record);
-                        Box::pin(served).await;
-                    }
-                }
-            }
-            Ok(())
+            let Some(tls) = tls else {
+                let record = Record::begin(&local, &view, client.source, None).speaks("TCP", None);
+                drop(view);
+                return Ok(Box::pin(async move {
+                    tcp::serve(stream, client, passage, &local, shard, record).await;
+                    Ok(())
+                }));
+            };
+            Ok(Box::pin(async move {
+                let handshake =
+                    tls::handshake(stream, peer, entrance.name(), &tls.terminate, &shard.tls);
+                let Some(secured) = Box::pin(handshake).await else {
+                    return Ok(());
+                };
+                let record = Record::begin(&local, &view, client.source, Some(&secured.facts))
+                    .speaks("TCP", None);
+                drop(view);
+                let mut stream = secured.stream;
+                // Where nothing is ever sent to the client it gets its tickets all the same.
+                // A connection that is broken is found to be soon enough.
+                let _ = stream.get_mut().0.uncork().await;
+                tcp::serve(stream, client, passage, &local, shard, record).await;
+                Ok(())
+            }))
         }
         Protocol::TlsPassthrough(passthrough) => {
             let within = passthrough.hello_timeout;
             drop(view);
             let stream = wire.into_registered()?;
             let client = client_of(&stream, peer, client)?;
-            pass_tls_on(stream, within, client, &local, &entrance, shard).await
+            Ok(Box::pin(async move {
+                pass_tls_on(stream, within, client, &local, &entrance, shard).await
+            }))
         }
     }
 }

@@ -13,6 +13,7 @@ mod passing;
 mod response;
 mod shared;
 mod switch;
+mod waiting;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -29,14 +30,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub use shared::{Interim, InterimError, RequestBody};
 
 use super::Switched;
-use super::body::{Decoded, Decoder};
+use super::body::{Decoded, Decoder, Encoder};
 use super::buffer::recycle_map;
 use super::drain::DrainWatch;
-use super::head::{HeadError, HeadLimits, RequestHead, parse_request};
+use super::head::{HeadError, HeadLimits, RequestHead};
 use super::piped::Piped;
 use super::unwatched::Moment;
-use crate::clock;
 use shared::{Background, ExchangeStart, Shared};
+use waiting::Waiting;
 
 /// The type of an error a body ends with.
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -171,7 +172,7 @@ where
         is_unregistered: |_: &I| false,
         plain: |_: &I| None,
     };
-    serve_with(io, config, drain, transport, service).await
+    serve_with(io, config.clone(), drain, transport, service).await
 }
 
 /// Writes to a transport, as [`AsyncWrite::poll_write`] does.
@@ -198,13 +199,13 @@ pub struct Transport<I, F> {
 ///
 /// # Errors
 /// As [`serve`].
-pub async fn serve_with<I, S, Fut, B>(
+pub fn serve_with<I, S, Fut, B>(
     io: I,
-    config: &ServerConfig,
+    config: ServerConfig,
     drain: DrainWatch,
     transport: Transport<I, impl FnOnce(&mut I)>,
     service: S,
-) -> Result<Option<(Switched<I>, B)>, ConnectionError>
+) -> impl Future<Output = Result<Option<(Switched<I>, B)>, ConnectionError>>
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
     S: Fn(Request<RequestBody>) -> Fut,
@@ -212,31 +213,35 @@ where
     B: Piped,
     B::Error: Into<BoxError>,
 {
-    let timer = pin!(sleep_until(Instant::now() + config.idle_timeout));
+    // No `async fn`, which would hold the connection beside what is made of it.
     let shared = Rc::new(Shared::new(io, transport.write_last));
     let aborted = Abort {
         shared: shared.clone(),
         abort: Some(transport.abort),
     };
-    let mut server = Server {
-        shared,
-        config,
-        drain,
-        timer,
-        head: false,
-        goes_on: false,
-        is_unregistered: transport.is_unregistered,
-        plain: transport.plain,
-        moment: Moment::default(),
-    };
-    let served = server.run(service).await;
-    server.shared.end();
-    let Some(body) = served? else {
-        return Ok(None);
-    };
-    // The last two that hold it: what was given out beside them is void.
-    drop(aborted);
-    Ok(switch::take(server.shared).map(|switched| (switched, body)))
+    let (is_unregistered, plain) = (transport.is_unregistered, transport.plain);
+    async move {
+        let timer = pin!(sleep_until(Instant::now() + config.idle_timeout));
+        let mut server = Server {
+            shared,
+            config: &config,
+            drain,
+            timer,
+            head: false,
+            goes_on: false,
+            is_unregistered,
+            plain,
+            moment: Moment::default(),
+        };
+        let served = server.run(service).await;
+        server.shared.end();
+        let Some(body) = served? else {
+            return Ok(None);
+        };
+        // The last two that hold it: what was given out beside them is void.
+        drop(aborted);
+        Ok(switch::take(server.shared).map(|switched| (switched, body)))
+    }
 }
 
 /// Calls `abort` when it is dropped, with the connection or before its end, while a response is
@@ -287,12 +292,33 @@ struct Asked {
     upgrade: bool,
 }
 
+/// A request that its service is about to answer. Boxed, so that a connection without a request does
+/// not hold the room for one.
+struct Begun<Fut> {
+    asked: Asked,
+    service: Pin<Box<Fut>>,
+}
+
+/// A response whose head is queued.
+enum Responding<B> {
+    Body {
+        body: B,
+        encoder: Encoder,
+        /// The connection may be kept after it.
+        keep: bool,
+    },
+    /// The end of HTTP.
+    Switched(B),
+}
+
 /// What comes after an exchange.
 enum After<B> {
     /// The next one.
     Next,
     /// The end of the connection.
     Close,
+    /// The same, once the client was told why.
+    Refused(ConnectionError),
     /// Another protocol, with whatever this response's body stands for.
     Switched(B),
 }
@@ -306,142 +332,68 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         B::Error: Into<BoxError>,
     {
         let mut left = self.config.max_requests;
-        loop {
-            let mut head = match self.next_head().await {
-                Ok(Some(head)) => head,
-                Ok(None) => return self.close(false).await.map(|()| None),
-                Err(error) => return Err(self.refuse(error).await),
+        let (refused, answered) = loop {
+            let begun = match self.next(&service, &mut left).await {
+                Ok(Some(begun)) => begun,
+                Ok(None) => break (None, false),
+                Err(error) => break (Some(error), false),
             };
-            self.goes_on = head.keep_alive;
-            if let Some(left) = &mut left {
-                *left = left.saturating_sub(1);
-                head.keep_alive &= *left > 0;
-            }
-            match self.exchange(head, &service).await? {
+            match self.exchange(begun).await? {
                 After::Next => self.head = false,
-                After::Close => return self.close(true).await.map(|()| None),
+                After::Close => break (None, true),
+                After::Refused(error) => break (Some(error), true),
                 After::Switched(body) => return Ok(Some(body)),
             }
+        };
+        match refused {
+            Some(error) => Err(self.refuse(error).await),
+            None => self.close(answered).await.map(|()| None),
         }
     }
 
-    /// Waits for the next request head; there is none when the connection closes in between.
-    async fn next_head(&mut self) -> Result<Option<RequestHead>, ConnectionError> {
-        let mut idle_since = None;
-        let mut head_deadline = None;
-        let mut drained = None;
-        // Whether what was read since the last look can have completed a line.
-        let mut look = true;
-        let mut write_deadline = None;
+    /// Waits for the next request, and has the service begin it; there is none when the connection
+    /// closes in between. `left` is how many more there may be.
+    async fn next<S, Fut>(
+        &mut self,
+        service: &S,
+        left: &mut Option<u32>,
+    ) -> Result<Option<Begun<Fut>>, ConnectionError>
+    where
+        S: Fn(Request<RequestBody>) -> Fut,
+    {
+        let mut waiting = Waiting::default();
+        // What is read is made a request of at once: held by a future it would be moved several times.
         poll_fn(|cx| {
-            if self.shared.is_unwritten() {
-                ready!(self.poll_flush(cx, &mut write_deadline))?;
-            }
-            let state = &mut *self.shared.state.borrow_mut();
-            loop {
-                if look && !state.read.bytes.is_empty() {
-                    match parse_request(&mut state.read.bytes, &self.config.limits) {
-                        Ok(Some(head)) => return Poll::Ready(Ok(Some(head))),
-                        Ok(None) => look = false,
-                        Err(error) => {
-                            return Poll::Ready(Err(ConnectionError::Refused(error)));
-                        }
-                    }
-                }
-                let known = state.read.bytes.len();
-                match state.read.poll_read(&mut state.io, cx) {
-                    Poll::Ready(Ok(0)) => {
-                        state.eof = true;
-                        return Poll::Ready(Ok(None));
-                    }
-                    Poll::Ready(Ok(_)) => {
-                        let fresh = state.read.bytes.get(known..).unwrap_or_default();
-                        look = memchr::memchr(b'\n', fresh).is_some()
-                            || self.config.limits.crossed(known, state.read.bytes.len());
-                        continue;
-                    }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
-                    Poll::Pending => {}
-                }
-                if state.read.bytes.is_empty() {
-                    state.read.release();
-                    state.write.release();
-                    if self.drain.poll_draining(cx) {
-                        drained.get_or_insert_with(|| Instant::now() + self.config.drain_grace);
-                    }
-                    let since = *idle_since.get_or_insert_with(clock::now);
-                    let deadline = since + self.config.idle_timeout;
-                    let deadline = drained.map_or(deadline, |drained| deadline.min(drained));
-                    ready!(poll_deadline(self.timer.as_mut(), cx, deadline));
-                    // Whoever was answered that long ago has read it.
-                    self.goes_on &= Instant::now() < since + self.config.linger_timeout;
-                    return Poll::Ready(Ok(None));
-                }
-                let deadline =
-                    *head_deadline.get_or_insert_with(|| Instant::now() + self.config.head_timeout);
-                return poll_deadline(self.timer.as_mut(), cx, deadline)
-                    .map(|()| Err(ConnectionError::HeadTimeout));
-            }
+            let head = ready!(self.poll_head(cx, &mut waiting))?;
+            let begun = head.map(|head| {
+                let (asked, request) = self.request(head, left);
+                let service = Box::pin(service(request));
+                Begun { asked, service }
+            });
+            Poll::Ready(Ok(begun))
         })
         .await
     }
 
-    /// Has one request served.
-    async fn exchange<S, Fut, B>(
+    fn request(
         &mut self,
         head: RequestHead,
-        service: &S,
-    ) -> Result<After<B>, ConnectionError>
-    where
-        S: Fn(Request<RequestBody>) -> Fut,
-        Fut: Future<Output = Response<B>>,
-        B: Piped,
-        B::Error: Into<BoxError>,
-    {
-        let asked = Asked {
+        left: &mut Option<u32>,
+    ) -> (Asked, Request<RequestBody>) {
+        self.goes_on = head.keep_alive;
+        let mut asked = Asked {
             head: head.method == Method::HEAD,
             connect: head.method == Method::CONNECT,
             http10: head.version == Version::HTTP_10,
             keep_alive: head.keep_alive,
             upgrade: head.upgrade,
         };
+        if let Some(left) = left {
+            *left = left.saturating_sub(1);
+            asked.keep_alive &= *left > 0;
+        }
         self.head = asked.head;
         self.moment = Moment::default();
-        let request = self.request(head, asked);
-        let response = {
-            // Boxed, so that a connection without a request does not hold the room for one.
-            let mut future = Box::pin(service(request));
-            self.answer(future.as_mut()).await
-        };
-        let response = match response {
-            Ok(response) => response,
-            Err(error) => return Err(self.refuse(error).await),
-        };
-        let (parts, body) = response.into_parts();
-        if asked.is_switched_by(parts.status) {
-            return match self.switch(&parts).await {
-                Ok(()) => Ok(After::Switched(body)),
-                Err(error) => Err(self.refuse(error).await),
-            };
-        }
-        if parts.status.is_informational() {
-            return Err(self.refuse(ConnectionError::Switch).await);
-        }
-        let (encoder, keep) = self.put_head(&parts, &body, asked);
-        recycle_map(parts.headers);
-        {
-            let body = pin!(body);
-            self.write_body(body, encoder, !keep).await?;
-        }
-        self.shared.end();
-        Ok(if keep && self.skip_unread_body().await? {
-            After::Next
-        } else {
-            After::Close
-        })
-    }
-
-    fn request(&self, head: RequestHead, asked: Asked) -> Request<RequestBody> {
         let decoder = Decoder::new(head.framing);
         let remaining = decoder.remaining();
         let start = ExchangeStart {
@@ -454,23 +406,51 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
         *request.uri_mut() = head.uri;
         *request.version_mut() = head.version;
         *request.headers_mut() = head.headers;
-        request
+        (asked, request)
     }
 
-    /// Drives the service to its response, and the connection beside it.
-    async fn answer<Fut, B>(
-        &mut self,
-        mut future: Pin<&mut Fut>,
-    ) -> Result<Response<B>, ConnectionError>
+    /// Has one request served.
+    async fn exchange<Fut, B>(&mut self, begun: Begun<Fut>) -> Result<After<B>, ConnectionError>
     where
         Fut: Future<Output = Response<B>>,
+        B: Piped,
+        B::Error: Into<BoxError>,
     {
+        match self.answer(begun).await {
+            Ok(Responding::Body {
+                body,
+                encoder,
+                keep,
+            }) => {
+                self.write_body(body, encoder, !keep).await?;
+                self.shared.end();
+                Ok(if keep && self.skip_unread_body().await? {
+                    After::Next
+                } else {
+                    After::Close
+                })
+            }
+            Ok(Responding::Switched(body)) => {
+                self.flush().await?;
+                Ok(After::Switched(body))
+            }
+            Err(error) => Ok(After::Refused(error)),
+        }
+    }
+
+    /// Drives the service to its response, and the connection beside it, and queues the response's head.
+    async fn answer<Fut, B>(&mut self, begun: Begun<Fut>) -> Result<Responding<B>, ConnectionError>
+    where
+        Fut: Future<Output = Response<B>>,
+        B: Piped,
+    {
+        let Begun { asked, mut service } = begun;
         let mut stalled = None;
         poll_fn(|cx| {
             self.shared.set_task(cx);
             loop {
-                if let Poll::Ready(response) = future.as_mut().poll(cx) {
-                    return Poll::Ready(Ok(response));
+                if let Poll::Ready(response) = service.as_mut().poll(cx) {
+                    return Poll::Ready(self.respond(response, asked));
                 }
                 match self.poll_background(cx) {
                     Poll::Ready(Background::Progress) => {}
@@ -486,6 +466,29 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             }
         })
         .await
+    }
+
+    /// Queues the head of a response.
+    fn respond<B: Piped>(
+        &self,
+        response: Response<B>,
+        asked: Asked,
+    ) -> Result<Responding<B>, ConnectionError> {
+        let (parts, body) = response.into_parts();
+        if asked.is_switched_by(parts.status) {
+            self.put_switch(&parts)?;
+            return Ok(Responding::Switched(body));
+        }
+        if parts.status.is_informational() {
+            return Err(ConnectionError::Switch);
+        }
+        let (encoder, keep) = self.put_head(&parts, &body, asked);
+        recycle_map(parts.headers);
+        Ok(Responding::Body {
+            body,
+            encoder,
+            keep,
+        })
     }
 
     /// See [`Shared::poll_background`].

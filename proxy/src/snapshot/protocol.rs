@@ -1,6 +1,6 @@
 //! What is spoken on a listener, with its clusters looked up.
 
-use std::{mem, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use fleetway_api::{self as api, HttpListener, Name, Relay, WeightedCluster};
 use smallvec::SmallVec;
@@ -11,7 +11,7 @@ use super::TlsPassthrough;
 #[derive(Debug)]
 pub enum Protocol {
     /// HTTP/1.1 and HTTP/2.
-    Http(HttpListener),
+    Http(Arc<HttpListener>),
     /// Anything over TCP.
     Tcp(Tcp),
     /// TLS that an upstream terminates.
@@ -34,7 +34,7 @@ impl Protocol {
         targets: impl Fn(&[WeightedCluster]) -> Targets,
     ) -> Self {
         match resource {
-            api::Protocol::Http(http) => Self::Http(http.clone()),
+            api::Protocol::Http(http) => Self::Http(Arc::new(http.clone())),
             api::Protocol::Tcp(tcp) => Self::Tcp(Tcp {
                 targets: targets(&tcp.clusters),
                 relay: tcp.relay,

@@ -1,7 +1,7 @@
 //! Writes a response: its head together with the first of its body, then the rest as it comes.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -84,7 +84,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
     /// Writes the body to its end; `last` if the connection ends with it.
     pub(super) async fn write_body<B>(
         &mut self,
-        mut body: Pin<&mut B>,
+        body: B,
         mut encoder: Encoder,
         last: bool,
     ) -> Result<(), ConnectionError>
@@ -101,6 +101,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
             upload: None,
             passing: Passing::default(),
         };
+        let mut body = pin!(body);
         poll_fn(|cx| {
             self.shared.set_task(cx);
             self.poll_write_body(cx, body.as_mut(), &mut encoder, &mut progress)

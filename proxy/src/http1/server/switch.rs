@@ -21,22 +21,20 @@ impl Asked {
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin + 'static> Server<'_, I> {
-    /// Writes the head that ends HTTP. It has no framing fields, as it has no body.
-    pub(super) async fn switch(&mut self, parts: &Parts) -> Result<(), ConnectionError> {
+    /// Queues the head that ends HTTP. It has no framing fields, as it has no body.
+    pub(super) fn put_switch(&self, parts: &Parts) -> Result<(), ConnectionError> {
         self.shared.begin_final();
-        {
-            let mut state = self.shared.state.borrow_mut();
-            // What is left of the request would be taken for the other protocol.
-            if state.failed || !state.decoder.is_done() {
-                return Err(ConnectionError::Switch);
-            }
-            let out = state.write.flat();
-            put_status_line(out, parts.status);
-            let present = put_fields(out, &parts.headers, false);
-            connection_tokens(out, &parts.headers, present, None);
-            out.extend_from_slice(b"\r\n");
+        let mut state = self.shared.state.borrow_mut();
+        // What is left of the request would be taken for the other protocol.
+        if state.failed || !state.decoder.is_done() {
+            return Err(ConnectionError::Switch);
         }
-        self.flush().await
+        let out = state.write.flat();
+        put_status_line(out, parts.status);
+        let present = put_fields(out, &parts.headers, false);
+        connection_tokens(out, &parts.headers, present, None);
+        out.extend_from_slice(b"\r\n");
+        Ok(())
     }
 }
 

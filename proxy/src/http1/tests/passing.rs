@@ -145,7 +145,13 @@ async fn forward(
         plain: Wire::plain,
     };
     let drain = Drain::new();
-    let serving = serve_with(downstream, &config, drain.watch(), transport, service);
+    let serving = serve_with(
+        downstream,
+        config.clone(),
+        drain.watch(),
+        transport,
+        service,
+    );
     let served = delivering(serving).await;
     (
         served.map(|switched| assert!(switched.is_none())),

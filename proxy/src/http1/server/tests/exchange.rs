@@ -174,7 +174,7 @@ async fn a_close_delimited_response_that_breaks_off_is_aborted() {
             is_unregistered: |_: &DuplexStream| false,
             plain: |_: &DuplexStream| None,
         };
-        let ended = serve_with(server, &config, drain.watch(), transport, service).await;
+        let ended = serve_with(server, config.clone(), drain.watch(), transport, service).await;
         assert!(matches!(ended, Err(ConnectionError::Response(_))));
         assert_eq!(aborted.get(), aborts);
     }

@@ -240,7 +240,7 @@ async fn missed_after(request: &[u8]) -> Duration {
     drop(client);
     let left = Instant::now();
     let service = |_| pending::<Response<TestBody>>();
-    let ended = serve_with(server, &config, drain.watch(), transport, service).await;
+    let ended = serve_with(server, config.clone(), drain.watch(), transport, service).await;
     assert!(matches!(ended, Err(ConnectionError::ClientGone)));
     left.elapsed()
 }

@@ -177,7 +177,7 @@ async fn only_the_last_before_the_end_is_written_as_the_last() {
         };
         let (drain, config) = (Drain::new(), in_the_clear());
         let service = |_| std::future::ready(Response::new(full("here")));
-        let served = serve_with(noting, &config, drain.watch(), transport, service);
+        let served = serve_with(noting, config.clone(), drain.watch(), transport, service);
         delivering(served).await.unwrap();
         assert_eq!(*notes.borrow(), expected, "{}", input.escape_ascii());
         let mut answers = String::new();
