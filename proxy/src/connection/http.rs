@@ -121,10 +121,13 @@ fn http1<W: Side + 'static>(
     ended.then(move |served| finish(connection, served))
 }
 
+/// How a connection ended: with an error, or what goes on as a tunnel, if anything does.
+type Served<W> = Result<Option<(Switched<Rewound<W>>, ResponseBody)>, ConnectionError>;
+
 /// Tells how a connection ended, unless it goes on as a tunnel.
 async fn finish<W: Side + 'static>(
     connection: Rc<Connection>,
-    served: Option<Result<Option<(Switched<Rewound<W>>, ResponseBody)>, ConnectionError>>,
+    served: Option<Served<W>>,
 ) -> Result<(), BoxError> {
     let switched = served.ok_or(UNREAD)?.inspect_err(|error| match error {
         ConnectionError::Refused(error) => refused(&connection, error),

@@ -11,7 +11,9 @@ use std::{
 use bytes::Bytes;
 use fleetway_api::HttpListener;
 use h2::{Reason, RecvStream, server::SendResponse};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, response::Parts};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, response::Parts,
+};
 use http_body::Body as _;
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +28,10 @@ use super::{
 use crate::{
     clock,
     date::date,
-    http::{Allowed, Connection, Downstream, Overdue, ResponseBody, exchange, remove_hop_by_hop},
+    http::{
+        Allowed, Connection, Downstream, Overdue, ResponseBody, exchange,
+        remove_connection_specific,
+    },
     http1::Switched,
     http2::{Answer, Duplex, RequestBody, Sending, Server, ServerConfig, ServerError},
     relay::Side,
@@ -128,12 +133,13 @@ impl Stream {
             }
             Some(asked) => (RequestBody::none(&answer), Some((asked, receiving))),
         };
+        let to_head = head.method == Method::HEAD;
         let request = Request::from_parts(head, Downstream::Http2(body));
         let response = {
             let mut exchanging = pin!(exchange(self.connection.clone(), request));
-            let answered = poll_fn(|cx| match exchanging.as_mut().poll(cx) {
-                Poll::Ready(response) => Poll::Ready(Some(response)),
-                Poll::Pending => answer.poll_reset(cx).map(|()| None),
+            let answered = poll_fn(|cx| match answer.poll_reset(cx) {
+                Poll::Ready(()) => Poll::Ready(None),
+                Poll::Pending => exchanging.as_mut().poll(cx).map(Some),
             });
             match answered.await {
                 Some(response) => response,
@@ -145,6 +151,8 @@ impl Stream {
         match (body, receiving) {
             (ResponseBody::Tunnel(mut tunnel), Some((asked, receiving))) => {
                 asked.settle(&mut head, &mut tunnel);
+                // What follows is no content (RFC 9110 section 9.3.6).
+                head.headers.remove(header::CONTENT_LENGTH);
                 complete(&mut head.headers, None);
                 if let Ok(sending) = answer.send(Response::from_parts(head, ()), false) {
                     let client = Switched {
@@ -156,21 +164,23 @@ impl Stream {
             }
             (body, receiving) => {
                 drop(receiving);
-                self.send(head, body, &answer).await;
+                self.send(head, body, &answer, to_head).await;
             }
         }
     }
 
-    /// Sends the response.
-    async fn send(&self, mut head: Parts, body: ResponseBody, answer: &Answer) {
-        let ended = body.is_end_stream();
-        let length = match ended {
+    /// Sends the response, `to_head` without its content.
+    async fn send(&self, mut head: Parts, body: ResponseBody, answer: &Answer, to_head: bool) {
+        let length = match body.is_end_stream() {
             true => None,
             false => body.size_hint().exact(),
         };
+        // RFC 9110 section 6.4.1. The codec of HTTP/1 sees to it by itself, and to the length below.
+        let none = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
+        let ended = to_head || body.is_end_stream() || none.contains(&head.status);
         complete(&mut head.headers, length);
         if head.status == StatusCode::NO_CONTENT {
-            // RFC 9110 section 8.6. The codec of HTTP/1 sees to it by itself.
+            // RFC 9110 section 8.6.
             head.headers.remove(header::CONTENT_LENGTH);
         }
         let sending = match answer.send(Response::from_parts(head, ()), ended) {
@@ -211,7 +221,7 @@ fn has_content(fields: &HeaderMap) -> bool {
 /// Makes the fields of a response those that HTTP/2 has: nothing of a connection, a date, and the
 /// length where it is known.
 fn complete(fields: &mut HeaderMap, length: Option<u64>) {
-    remove_hop_by_hop(fields);
+    remove_connection_specific(fields);
     fields.entry(header::DATE).or_insert_with(date);
     if let Some(length) = length {
         let entry = fields.entry(header::CONTENT_LENGTH);

@@ -442,7 +442,8 @@ impl ResponseBody {
         match self {
             Self::Full(bytes) => bytes.is_some(),
             Self::Recorded(recorded) => recorded.bytes.is_some(),
-            Self::Forwarded(_) | Self::Tunnel(_) | Self::Policed(_) => false,
+            Self::Policed(policed) => policed.source().is_none_or(Self::is_made),
+            Self::Forwarded(_) | Self::Tunnel(_) => false,
         }
     }
 

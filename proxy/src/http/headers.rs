@@ -25,7 +25,21 @@ type Names = smallvec::SmallVec<[HeaderName; 4]>;
 /// whether it names them or not (RFC 9110 section 7.6.1). `TE: trailers` is the caller's to put
 /// back, and so is `Upgrade`, which is returned if `Connection` names it.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
-    if !has_hop_by_hop(headers) {
+    remove_of_connection(headers, is_hop_by_hop)
+}
+
+/// The same of a message that begins here: what asks for credentials of the client is for it (RFC 9110
+/// section 11.7.1).
+pub fn remove_connection_specific(headers: &mut HeaderMap) {
+    remove_of_connection(headers, is_connection_specific);
+}
+
+fn remove_of_connection(
+    headers: &mut HeaderMap,
+    goes: fn(&HeaderName) -> bool,
+) -> Option<HeaderValue> {
+    // One look at each is less than a look for each.
+    if !headers.keys().any(goes) {
         return None;
     }
     let mut upgrade = None;
@@ -47,11 +61,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
             }
         }
     }
-    let left: Names = headers
-        .keys()
-        .filter(|name| is_hop_by_hop(name))
-        .cloned()
-        .collect();
+    let left: Names = headers.keys().filter(|name| goes(name)).cloned().collect();
     for name in left {
         headers.remove(name);
     }
@@ -83,16 +93,15 @@ fn field_of(option: &[u8]) -> Option<HeaderName> {
 }
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
+    is_connection_specific(name)
+        || matches!(name.as_str(), "proxy-authenticate" | "proxy-authorization")
+}
+
+/// Whether a field has no place in HTTP/2 (RFC 9113 section 8.2.2).
+fn is_connection_specific(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade"
     )
 }
 

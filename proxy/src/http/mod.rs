@@ -24,7 +24,7 @@ pub use body::{BodyError, Downstream, RequestBody, ResponseBody};
 pub use error::Failure;
 pub use exchange::{Connection, exchange};
 pub use fleetway_api::{PathFault, normalize};
-pub(crate) use headers::remove_hop_by_hop;
+pub(crate) use headers::remove_connection_specific;
 pub use local::{Entrance, Local, View};
 pub use record::{Record, cause_of, late, put_connection, refused};
 pub use tunnel::{ToTunnel, Tunnel};

@@ -45,6 +45,13 @@ impl Side for Duplex {
         None
     }
 
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        self.sending.poll_reset(cx).map(|gone| match gone {
+            Ok(reason) => io::Error::new(io::ErrorKind::ConnectionReset, reason.description()),
+            Err(error) => io_error(error),
+        })
+    }
+
     /// Ends it as a broken connection does (RFC 8441 section 5).
     fn reset(&mut self) {
         self.sending.send_reset(Reason::CANCEL);

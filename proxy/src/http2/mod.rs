@@ -2,6 +2,7 @@
 //! what a stream carries is here.
 
 mod duplex;
+mod heard;
 mod ping;
 mod receiving;
 mod request;
@@ -9,6 +10,7 @@ mod sending;
 mod server;
 
 pub use duplex::Duplex;
+pub use heard::Heard;
 pub use ping::silence;
 pub use receiving::Receiving;
 pub use request::{Answer, Interim, RequestBody};

@@ -1,25 +1,34 @@
 //! Whether the other side is still there.
 
-use std::time::Duration;
+use std::{cell::Cell, pin::pin, rc::Rc, time::Duration};
 
 use h2::{Ping, PingPong};
+use tokio::time::{sleep, timeout};
 
-/// Asks `every` so often, while the connection is `busy`, whether the other side is still there (RFC
-/// 9113 section 6.7). Ends once it has not answered `within` that time.
+/// Asks `every` so often, while the connection is `busy` and nothing has come meanwhile, whether the other
+/// side is still there (RFC 9113 section 6.7). Ends once neither its answer nor anything else came `within`
+/// that time: the answer may have to wait for what the other side has begun to send.
 pub async fn silence(
     mut ping: PingPong,
     every: Duration,
     within: Duration,
     busy: impl Fn() -> bool,
+    heard: Rc<Cell<u64>>,
 ) {
     loop {
-        tokio::time::sleep(every).await;
-        if !busy() {
+        let known = heard.get();
+        sleep(every).await;
+        if !busy() || heard.get() != known {
             continue;
         }
-        let answered = tokio::time::timeout(within, ping.ping(Ping::opaque())).await;
-        if !matches!(answered, Ok(Ok(_))) {
-            return;
+        let mut pong = pin!(ping.ping(Ping::opaque()));
+        loop {
+            let known = heard.get();
+            match timeout(within, pong.as_mut()).await {
+                Ok(Ok(_)) => break,
+                Err(_) if heard.get() != known => {}
+                Ok(Err(_)) | Err(_) => return,
+            }
         }
     }
 }

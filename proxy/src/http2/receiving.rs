@@ -3,7 +3,7 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream};
+use h2::RecvStream;
 use http_body::Frame;
 
 /// The data that comes on a stream, and the trailers. Room for more data is given as it is read.
@@ -32,11 +32,11 @@ impl Receiving {
         Self { stream, state }
     }
 
-    /// The next frame; `None` at the end. An end by a reset without an error is one (RFC 9113 section
-    /// 8.1: what was sent whole was sent, and the rest of what was asked is not wanted).
+    /// The next frame; `None` at the end. What was sent whole is read to its end though a reset follows it
+    /// (RFC 9113 section 8.1).
     ///
     /// # Errors
-    /// When the stream or its connection broke off.
+    /// When the stream or its connection broke off before, for whatever reason.
     pub fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
@@ -51,7 +51,10 @@ impl Receiving {
                     }
                 }
                 None => self.state = State::Trailers,
-                Some(Err(error)) => return Poll::Ready(self.failed(error).map(Err)),
+                Some(Err(error)) => {
+                    self.state = State::Ended;
+                    return Poll::Ready(Some(Err(error)));
+                }
             }
         }
         if self.state == State::Ended {
@@ -59,15 +62,11 @@ impl Receiving {
         }
         let trailers = ready!(self.stream.poll_trailers(cx));
         self.state = State::Ended;
-        Poll::Ready(match trailers {
-            Ok(trailers) => trailers.map(|trailers| Ok(Frame::trailers(trailers))),
-            Err(error) => self.failed(error).map(Err),
-        })
-    }
-
-    fn failed(&mut self, error: h2::Error) -> Option<h2::Error> {
-        self.state = State::Ended;
-        (error.reason() != Some(Reason::NO_ERROR)).then_some(error)
+        Poll::Ready(
+            trailers
+                .map(|trailers| trailers.map(Frame::trailers))
+                .transpose(),
+        )
     }
 
     /// Whether the end was read.

@@ -25,6 +25,8 @@ pub struct Answer {
     left: Cell<usize>,
     /// A 100 was sent.
     continued: Cell<bool>,
+    /// The response was sent, or the stream refused.
+    answered: Cell<bool>,
 }
 
 impl Answer {
@@ -35,6 +37,7 @@ impl Answer {
             stream: RefCell::new(stream),
             left: Cell::new(MAX_INTERIM),
             continued: Cell::new(false),
+            answered: Cell::new(false),
         })
     }
 
@@ -43,6 +46,7 @@ impl Answer {
     /// # Errors
     /// When the stream is gone, or the head has what HTTP/2 does not take; the stream is reset then.
     pub fn send(&self, head: Response<()>, ended: bool) -> Result<SendStream<Bytes>, h2::Error> {
+        self.answered.set(true);
         let mut stream = self.stream.borrow_mut();
         let sent = stream.send_response(head, ended);
         if sent.is_err() {
@@ -53,6 +57,7 @@ impl Answer {
 
     /// Refuses the stream, without a response.
     pub fn reset(&self, reason: Reason) {
+        self.answered.set(true);
         self.stream.borrow_mut().send_reset(reason);
     }
 
@@ -73,7 +78,8 @@ pub struct Interim {
 impl Interim {
     /// Sends one. What is none, a second 100, and what the response has overtaken is not sent.
     pub fn send(&self, status: StatusCode, headers: HeaderMap) {
-        let Some(answer) = self.answer.upgrade() else {
+        let answer = self.answer.upgrade();
+        let Some(answer) = answer.filter(|answer| !answer.answered.get()) else {
             return;
         };
         let is_interim = status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
@@ -204,6 +210,37 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_the_response_has_overtaken_is_not_sent() {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let client = async {
+            let (mut send, connection) = h2::client::handshake(near).await.unwrap();
+            let asked = async {
+                let request = http::Request::post("http://a/").body(()).unwrap();
+                let (answer, _upload) = send.send_request(request, false).unwrap();
+                let mut body = answer.await.unwrap().into_body();
+                // An interim response would be taken for trailers that do not end the stream.
+                assert_eq!(body.data().await.unwrap().unwrap(), "whole");
+                assert!(body.data().await.is_none());
+            };
+            tokio::select! {
+                () = asked => {}
+                ended = connection => ended.unwrap(),
+            }
+        };
+        let server = async {
+            let mut connection = h2::server::handshake(far).await.unwrap();
+            let (_request, stream) = connection.accept().await.unwrap().unwrap();
+            let answer = Answer::new(stream);
+            let interim = RequestBody::none(&answer).interim();
+            let mut sending = answer.send(Response::new(()), false).unwrap();
+            interim.send(StatusCode::CONTINUE, HeaderMap::new());
+            sending.send_data("whole".into(), true).unwrap();
+            while connection.accept().await.is_some() {}
+        };
+        tokio::join!(client, server);
+    }
 
     #[test]
     fn lengths_that_do_not_agree_are_none() {

@@ -15,7 +15,7 @@ use h2::{
 use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::silence;
+use super::{Heard, heard::Count, silence};
 
 /// How often a client with streams open is asked whether it is still there.
 const PING: Duration = Duration::from_secs(30);
@@ -44,15 +44,16 @@ pub struct ServerConfig {
 /// polls of this.
 pub struct Server<I, B> {
     state: State<I>,
+    heard: Count,
     /// Whether a stream is open.
     busy: B,
     draining: bool,
 }
 
 enum State<I> {
-    Greeting(Handshake<I, Bytes>),
+    Greeting(Handshake<Heard<I>, Bytes>),
     Open {
-        connection: Connection<I, Bytes>,
+        connection: Connection<Heard<I>, Bytes>,
         silence: Option<Pin<Box<dyn Future<Output = ()>>>>,
     },
 }
@@ -78,6 +79,8 @@ where
 {
     /// One on which nothing came yet. `busy` tells whether a stream is open.
     pub fn new(io: I, config: &ServerConfig, busy: B) -> Self {
+        let io = Heard::new(io);
+        let heard = io.count();
         let handshake = Builder::new()
             .initial_window_size(WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -88,6 +91,7 @@ where
             .handshake(io);
         Self {
             state: State::Greeting(handshake),
+            heard,
             busy,
             draining: false,
         }
@@ -134,9 +138,9 @@ where
                     if self.draining {
                         connection.graceful_shutdown();
                     }
-                    let busy = self.busy.clone();
+                    let (busy, heard) = (self.busy.clone(), self.heard.clone());
                     let silence = connection.ping_pong().map(|ping| {
-                        Box::pin(silence(ping, PING, PONG, busy))
+                        Box::pin(silence(ping, PING, PONG, busy, heard))
                             as Pin<Box<dyn Future<Output = ()>>>
                     });
                     self.state = State::Open {
@@ -207,6 +211,36 @@ mod tests {
             assert_eq!(start.elapsed(), PING + PONG);
             drop(server);
             assert!(kinds(client).await.contains(&6));
+        };
+        LocalSet::new().run_until(story).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_is_still_sending_may_answer_later() {
+        let story = async {
+            let (near, mut client) = duplex(1 << 16);
+            greet(&mut client).await;
+            let start = Instant::now();
+            let mut server = Server::new(near, &CONFIG, || true);
+            let sending = async {
+                // An empty SETTINGS frame each second, and no answer to the ping behind them.
+                for _ in 0..100 {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    client.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
+                }
+                std::future::pending().await
+            };
+            tokio::select! {
+                ended = server.run(|_, _| {}) => {
+                    assert!(matches!(ended, Err(ServerError::Silent)), "{ended:?}");
+                }
+                () = sending => {}
+            }
+            assert!(
+                start.elapsed() >= Duration::from_secs(100) + PING,
+                "{:?}",
+                start.elapsed()
+            );
         };
         LocalSet::new().run_until(story).await;
     }

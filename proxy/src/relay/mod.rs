@@ -46,6 +46,11 @@ pub trait Side: AsyncRead + AsyncWrite + Unpin {
         Pin::new(self).poll_write(cx, bytes)
     }
 
+    /// Ready once it is gone, where that can be told without reading from it or writing to it.
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<io::Error> {
+        Poll::Pending
+    }
+
     /// Has it end, when it is dropped, so that the other side cannot take what was cut for whole.
     fn reset(&mut self);
 }
@@ -153,7 +158,16 @@ pub async fn relay<C: Side, U: Side>(
         }
         match (to_upstream?, to_client?) {
             (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(Ok(())),
-            _ => clock.poll(cx).map(Err),
+            _ => {
+                // What is neither read from nor written to now is looked after all the same.
+                if let Poll::Ready(gone) = client.poll_gone(cx) {
+                    return Poll::Ready(Err(Cut::Client(gone)));
+                }
+                if let Poll::Ready(gone) = upstream.poll_gone(cx) {
+                    return Poll::Ready(Err(Cut::Upstream(gone)));
+                }
+                clock.poll(cx).map(Err)
+            }
         }
     })
     .await

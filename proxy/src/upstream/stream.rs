@@ -53,6 +53,13 @@ impl Side for Stream {
         }
     }
 
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        match self {
+            Self::Http2(stream) => stream.poll_gone(cx),
+            Self::Plain(_) | Self::Tls(..) => Poll::Pending,
+        }
+    }
+
     fn reset(&mut self) {
         match self {
             Self::Plain(stream) => stream.reset(),

@@ -211,3 +211,55 @@ async fn a_tunnel_that_is_reset_is_reset_upstream_even_where_that_has_ended() {
     let cut = upstream.read_u8().await.expect_err("no byte");
     assert_eq!(cut.kind(), std::io::ErrorKind::ConnectionReset);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_has_ended_its_side_of_a_tunnel_may_still_give_it_up() {
+    let first = Upstream::named("a page").await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let (server, _proxy, web) = proxy(first.address).await;
+    let mut client = http2(web).await;
+    let end = listener.local_addr().expect("an address");
+    let cluster = documents::cluster("up", end);
+    server.client().commit_live(&[cluster], 1).await;
+    let (answer, mut send) = client
+        .send_request(connect("tunnel.example:1"), false)
+        .expect("sent");
+    let (mut upstream, _) = listener.accept().await.expect("a connection");
+    let _body = answer.await.expect("an answer").into_body();
+    send.send_data(Bytes::from_static(b"x"), true)
+        .expect("sent");
+    let mut all = Vec::new();
+    upstream.read_to_end(&mut all).await.expect("an end");
+    assert_eq!(all, b"x");
+    // The upstream says nothing, and there is nothing more to be read of the client.
+    send.send_reset(Reason::CANCEL);
+    // What is written to a connection that was reset comes back as an error, sooner or later.
+    while upstream.write_all(b"y").await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tunnel_over_http2_has_no_length() {
+    let upstream = Upstream::raw(
+        b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: chat\r\n\
+          content-length: 0\r\n\r\nhello",
+    );
+    let upstream = upstream.await;
+    let first = Upstream::named("a page").await;
+    let (server, _proxy, web) = proxy(first.address).await;
+    let mut client = http2(web).await;
+    let cluster = documents::cluster("up", upstream.address);
+    let chat = json!({
+        "kind": "Route", "name": "chat", "match": {"path": {"exact": "/chat"}},
+        "forward": {"clusters": [{"name": "up"}], "upgrades": {"protocols": ["chat"]}},
+    });
+    server.client().commit_live(&[cluster, chat], 1).await;
+    let mut request = connect("http://a/chat");
+    let protocol = Protocol::from_static("chat");
+    request.extensions_mut().insert(protocol);
+    let (status, fields, _send, mut body) = open(&mut client, request).await;
+    assert_eq!(status, 200, "{fields:?}");
+    assert!(!fields.contains_key("content-length"), "{fields:?}");
+    assert_eq!(read(&mut body, 5).await, b"hello");
+}

@@ -145,6 +145,37 @@ async fn http2_with_prior_knowledge_is_served_on_the_same_port() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_proxy_answers_to_head_has_no_content_over_http2_either() {
+    let server = Server::start().await;
+    let proxy = Proxy::of(&server, "p1", "blue").await;
+    let said = serde_json::json!({
+        "kind": "Route", "name": "said",
+        "match": {"path": {"exact": "/said"}},
+        "respond": {"status": 200, "body": "hello"},
+    });
+    let all = [documents::listener("web"), said];
+    server.client().commit_live(&all, 1).await;
+    let stream = TcpStream::connect(proxy.listener("web").await).await;
+    let (send, connection) = h2::client::handshake(stream.expect("a connection"))
+        .await
+        .expect("HTTP/2");
+    tokio::spawn(connection);
+    let mut send = send.ready().await.expect("ready");
+    for (path, status, length) in [("/said", 200, Some("5")), ("/none", 404, None)] {
+        let request = http::Request::head(format!("http://a{path}")).body(());
+        let (answer, _) = send
+            .send_request(request.expect("a request"), true)
+            .expect("sent");
+        let (head, mut body) = answer.await.expect("an answer").into_parts();
+        assert_eq!(head.status, status);
+        // The client takes any content for an error.
+        assert!(body.data().await.is_none());
+        let told = head.headers.get("content-length").expect("the length");
+        assert!(length.is_none_or(|length| told == length), "{told:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_upstream_runs_into_the_routes_time_out() {
     let silent = Upstream::answering(|_, _| {
         let (_hold, wait) = std::sync::mpsc::channel::<()>();

@@ -17,7 +17,10 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{http2::silence, upstream::BoxError};
+use crate::{
+    http2::{Heard, silence},
+    upstream::BoxError,
+};
 
 /// How often an upstream with streams open is asked whether it is still there.
 const PING: Duration = Duration::from_secs(30);
@@ -103,6 +106,8 @@ pub(super) async fn greet<I>(io: I, idle_timeout: Duration) -> Result<Session, B
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let io = Heard::new(io);
+    let heard = io.count();
     let (send, mut connection) = h2::client::Builder::new()
         .enable_push(false)
         .initial_window_size(WINDOW)
@@ -128,7 +133,7 @@ where
         idle_since: Cell::new(Instant::now()),
         closed: Cell::new(false),
     });
-    tokio::task::spawn_local(drive(connection, state.clone()));
+    tokio::task::spawn_local(drive(connection, state.clone(), heard));
     Ok(Session {
         send,
         state,
@@ -137,14 +142,14 @@ where
 }
 
 /// Runs a connection to its end, which comes early where the upstream does not answer a ping.
-async fn drive<I>(mut connection: Connection<I, Bytes>, state: Rc<State>)
+async fn drive<I>(mut connection: Connection<I, Bytes>, state: Rc<State>, heard: Rc<Cell<u64>>)
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
     let ping = connection.ping_pong();
     let silent = async {
         match ping {
-            Some(ping) => silence(ping, PING, PONG, || state.open.get() > 0).await,
+            Some(ping) => silence(ping, PING, PONG, || state.open.get() > 0, heard).await,
             None => std::future::pending().await,
         }
     };

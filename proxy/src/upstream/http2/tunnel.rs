@@ -119,6 +119,11 @@ pub struct Http2Tunnel {
 }
 
 impl Http2Tunnel {
+    /// Ready once it is gone.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        self.io.poll_gone(cx)
+    }
+
     /// Ends it as a broken connection does.
     pub fn reset(&mut self) {
         self.io.reset();
