@@ -17,9 +17,9 @@ static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// What the proxy may take for each: half as much again as a debug build does. The kernel's part
 /// is not in it.
-const SILENT: u64 = 14 << 10;
-const HTTP1: u64 = 16 << 10;
-const HTTP2: u64 = 64 << 10;
+const SILENT: u64 = 4 << 10;
+const HTTP1: u64 = 5 << 10;
+const HTTP2: u64 = 36 << 10;
 /// What it may take beside them.
 const BESIDE: u64 = 16 << 20;
 
